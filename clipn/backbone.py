@@ -1,0 +1,165 @@
+"""The frozen CLIP. Wherever it comes from, it ends as a local open_clip folder and is loaded from there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import open_clip
+import torch
+from open_clip.pretrained import download_pretrained_from_hf
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInput
+from clipn.io import atomic_folder, read_json, write_json
+from clipn.text import TextEncoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from PIL import Image
+
+WEIGHTS = "open_clip_model.safetensors"
+CONFIG = "open_clip_config.json"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A CLIP ready for use, frozen and in evaluation mode.
+
+    Attributes:
+        model: the open_clip model.
+        text: its text encoder, which skips positions after the end token.
+        preprocess: PIL image → tensor [3, H, W].
+        tokenize: texts → token ids [N, context length].
+        fingerprint: identifies weights, architecture and preprocessing.
+        device: where the model is.
+    """
+
+    model: nn.Module
+    text: TextEncoder
+    preprocess: Callable[[Image.Image], Tensor]
+    tokenize: Callable[[Sequence[str]], Tensor]
+    fingerprint: str
+    device: torch.device
+
+    @property
+    def logit_scale(self) -> float:
+        return float(self.model.logit_scale.exp())  # type: ignore[operator, union-attr]
+
+
+def load(folder: str | Path, device: str | torch.device = "cpu") -> Backbone:
+    """Load a local open_clip folder.
+
+    Raises:
+        MissingInput: the folder or one of its two files is not there.
+        InvalidData: a file is damaged or they do not belong together.
+        UnsupportedModel: the text tower is not of the kind that CLIPN needs.
+    """
+    folder = Path(folder)
+    check_folder(folder)
+    name = f"local-dir:{folder}"
+    try:
+        model, _, preprocess = open_clip.create_model_and_transforms(name, device=device, weights_only=True)
+        tokenize = open_clip.get_tokenizer(name)
+    except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise InvalidData(f"{folder} does not load as an open_clip model: {error}") from error
+    model.eval().requires_grad_(False)
+    return Backbone(model, TextEncoder(model), preprocess, tokenize, fingerprint(folder), torch.device(device))
+
+
+def check_folder(folder: str | Path) -> None:
+    """See that a folder holds an open_clip model, without loading it.
+
+    Raises:
+        MissingInput, InvalidData: as `load`.
+    """
+    folder = Path(folder)
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise MissingInput(f"{folder / name} does not exist; an open_clip folder holds {CONFIG} and {WEIGHTS}")
+    config = read_json(folder / CONFIG)
+    if not isinstance(config, dict) or "model_cfg" not in config:
+        raise InvalidData(f"{folder / CONFIG} has no 'model_cfg'; it is not an open_clip configuration")
+
+
+def fingerprint(folder: str | Path) -> str:
+    """Sixteen hex digits that change with weights, architecture or preprocessing."""
+    folder = Path(folder)
+    digest = hashlib.sha256(json.dumps(read_json(folder / CONFIG), sort_keys=True).encode())
+    with (folder / WEIGHTS).open("rb") as handle:
+        digest.update(hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def from_folder(source: str | Path, out: str | Path) -> None:
+    """Take a local open_clip folder as the backbone: check it and copy its two files and tokenizer files."""
+    check_folder(source)
+    with atomic_folder(out) as temporary:
+        for path in sorted(Path(source).iterdir()):
+            if path.is_file() and (path.name in (CONFIG, WEIGHTS) or path.suffix in (".json", ".txt")):
+                shutil.copyfile(path, temporary / path.name)
+        load(temporary)
+
+
+def from_open_clip(name: str, pretrained: str, revision: str | None, out: str | Path) -> None:
+    """Fetch a pretrained open_clip model and store it as a local folder.
+
+    Args:
+        name: architecture, such as `ViT-B-16`.
+        pretrained: tag of its weights, such as `laion2b_s34b_b88k`.
+        revision: commit or branch of the hub repository; None takes its newest.
+        out: the folder to write.
+
+    Raises:
+        InvalidParams: open_clip knows no such architecture or tag.
+        DownloadFailed: the weights could not be fetched.
+    """
+    known = open_clip.list_pretrained_tags_by_model(name)
+    if pretrained not in known:
+        raise InvalidParams(
+            f"open_clip has no weights {pretrained!r} for {name!r}; "
+            + (f"it has {', '.join(known)}" if known else "see open_clip.list_pretrained() for what it has")
+        )
+    source = open_clip.get_pretrained_cfg(name, pretrained)
+    address = source.get("hf_hub") or source.get("url")
+    try:
+        weights = _fetch_weights(source, revision)
+    except (OSError, RuntimeError) as error:
+        raise DownloadFailed(
+            f"could not fetch {name} / {pretrained} from {address} (revision {revision or 'newest'}): {error}. "
+            "Check the network, or put an open_clip folder on this machine and name it with "
+            "backbone.source: local and backbone.path"
+        ) from error
+    # Weights from a file come without what open_clip knows about the tag.
+    quick_gelu = bool(source.get("quick_gelu", False))
+    preprocess = {k: source[k] for k in ("mean", "std", "interpolation", "resize_mode") if k in source}
+    model = open_clip.create_model(
+        name, pretrained=weights, force_quick_gelu=quick_gelu, force_preprocess_cfg=preprocess, weights_only=True
+    )
+    config = open_clip.get_model_config(name)
+    if quick_gelu:
+        config["quick_gelu"] = True
+    save(model, config, open_clip.get_model_preprocess_cfg(model), out)
+
+
+def _fetch_weights(source: dict[str, Any], revision: str | None) -> str:
+    if not source.get("hf_hub"):
+        return open_clip.download_pretrained(source)
+    # A hub entry is "owner/repository/" or "owner/repository/file".
+    repository, _, file = source["hf_hub"].rpartition("/")
+    return download_pretrained_from_hf(repository, filename=file or None, revision=revision)
+
+
+def save(model: nn.Module, model_cfg: dict[str, Any], preprocess_cfg: dict[str, Any], out: str | Path) -> None:
+    """Write a model as a local open_clip folder, whole or not at all."""
+    with atomic_folder(out) as temporary:
+        state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+        save_file(state, temporary / WEIGHTS)
+        write_json(temporary / CONFIG, {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg})

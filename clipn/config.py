@@ -1,0 +1,279 @@
+"""The parameters of the pipeline: one frozen dataclass per section of `params.yaml`.
+
+Everything that changes a result is here. Facts of a machine (device, workers, addresses, folders of
+licensed data) are read from the environment instead and never enter this file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from clipn import scores, templates
+from clipn.errors import InvalidParams, MissingInput
+
+STRICT = ConfigDict(extra="forbid")
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+@dataclass(frozen=True, config=STRICT)
+class WorldParams:
+    """How the miniature world is drawn, for training images and for evaluation sets alike."""
+
+    image_size: Annotated[int, Field(ge=16)]
+    """Side of a picture in pixels."""
+    noise: NotNegative
+    """Standard deviation of the pixel noise, in grey levels of 255."""
+    rotation: NotNegative
+    """Largest rotation to either side, in degrees."""
+    seed: int
+
+
+@dataclass(frozen=True, config=STRICT)
+class CaptionsParams:
+    """Where training captions and images come from."""
+
+    source: Literal["symbols", "table", "cc3m"]
+    """`symbols`: the miniature world. `table`: a TSV or Parquet of your own. `cc3m`: the official list."""
+    path: str
+    """The file that DVC watches: the table itself, or the data that the source is made from."""
+    limit: Count | None = None
+    """Take only the first so many rows."""
+    images_per_symbol: Count = 60
+    missing: Share = 0.0
+    """Share of links of the miniature world that lead nowhere (404)."""
+    corrupt: Share = 0.0
+    """Share of files of the miniature world that are no images."""
+    flaky: Share = 0.0
+    """Share of files of the miniature world that are refused once (503) before they are served."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class DownloadParams:
+    """How img2dataset fetches, and what counts as a good download."""
+
+    image_size: Count
+    resize_mode: Literal["no", "border", "keep_ratio", "keep_ratio_largest", "center_crop"]
+    encode_format: Literal["jpg", "png", "webp"]
+    encode_quality: Annotated[int, Field(ge=0, le=100)]
+    """JPEG or WebP quality; for png the compression level, 0 to 9."""
+    samples_per_shard: Annotated[int, Field(ge=2)]
+    timeout_seconds: Count
+    """Per socket operation."""
+    retries: Annotated[int, Field(ge=0)]
+    """How often an address is tried again."""
+    deadline_seconds: Count
+    """For one whole pass; then the downloader and all its children are stopped."""
+    passes: Count
+    """How often shards that fail verification are fetched anew."""
+    min_success: Share
+    """The stage fails when a smaller share of the addresses gave a good image."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class PretrainParams:
+    """The small CLIP that stands in for a real one in the miniature world."""
+
+    model: dict[str, Any]
+    """An open_clip model configuration: embed_dim, vision_cfg, text_cfg."""
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    lr: Positive
+    weight_decay: NotNegative
+    warmup: Share
+    """Share of the steps in which the learning rate rises."""
+    seed: int
+
+
+@dataclass(frozen=True, config=STRICT)
+class BackboneParams:
+    """The frozen CLIP: pretrained here, an open_clip name with a tag, or a local open_clip folder."""
+
+    source: Literal["pretrain", "open_clip", "local"]
+    path: str
+    """What DVC watches: the local folder, or the module that makes the backbone."""
+    name: str | None = None
+    pretrained: str | None = None
+    revision: str | None = None
+    """Commit of the hub repository that holds the weights, so that they cannot change unnoticed."""
+    pretrain: PretrainParams | None = None
+
+
+@dataclass(frozen=True, config=STRICT)
+class FeaturesParams:
+    batch_size: Count
+    max_pixels: Count
+    """Larger images are refused before they are decoded."""
+    max_dropped: Share
+    """The stage fails when a larger share of a set's images cannot be read."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class SetParams:
+    """One evaluation set."""
+
+    reader: Literal["symbols", "digits", "folder", "tar", "webdataset", "cifar", "svhn"]
+    path: str
+    """What DVC watches: the folder or file that holds the images, or the data they are made from."""
+    registered: Name | None = None
+    """Name in `clipn/data/sets.yaml`, which knows the address, checksum and licence."""
+    block: Name | None = None
+    images_per_class: Count | None = None
+    """How many pictures of each symbol are drawn."""
+    limit: Count | None = None
+    """Keep so many images, spread evenly over the set."""
+    class_names: str = "folders"
+    """`folders`: the class folders' names. `imagenet`: the 1,000 ImageNet names. Else a text file with
+    one name a line, in the order of the sorted folders."""
+    labelled: bool = True
+    """Whether the folders are classes; an OOD set need not have any."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class BenchmarkParams:
+    name: Name
+    id: Name
+    ood: Annotated[tuple[Name, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrainParams:
+    """Training of the no text encoder on cached features."""
+
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)]
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    lr: Positive
+    beta1: Share
+    beta2: Share
+    eps: Positive
+    weight_decay: NotNegative
+    """Not applied to norms, biases and other parameters of fewer than two dimensions."""
+    n_prompts: Count
+    """Learnable no-prompts."""
+    draw_mean: bool
+    """Whether a caption may also draw the prompts' mean, which is what testing uses."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class EvaluateParams:
+    methods: Annotated[tuple[str, ...], Field(min_length=1)]
+    templates: str
+    """Name of a template set of `clipn.templates`."""
+    logit_scale: Positive | None
+    """Scale of the cosine similarities at test; null takes the backbone's own."""
+    fpr_convention: Literal["id-interpolated", "id-nearest", "ood-first"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class ReportParams:
+    title: str
+    published: bool
+    """Whether the published ImageNet-1K table is shown beside the measured one."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Params:
+    """The whole of `params.yaml`."""
+
+    world: WorldParams
+    captions: CaptionsParams
+    download: DownloadParams
+    backbone: BackboneParams
+    features: FeaturesParams
+    sets: dict[Name, SetParams]
+    benchmarks: Annotated[tuple[BenchmarkParams, ...], Field(min_length=1)]
+    train: TrainParams
+    evaluate: EvaluateParams
+    report: ReportParams
+
+
+_PARAMS = TypeAdapter(Params)
+
+
+def parse(values: dict[str, Any], origin: str = "params") -> Params:
+    """Check `values` and turn them into `Params`.
+
+    Raises:
+        InvalidParams: with every problem found, not only the first.
+    """
+    try:
+        params = _PARAMS.validate_python(values)
+    except ValidationError as error:
+        problems = [_describe(e) for e in error.errors()]
+    else:
+        problems = _contradictions(params)
+    if problems:
+        raise InvalidParams(f"{origin} has {len(problems)} problem(s):\n" + "\n".join(f"  - {p}" for p in problems))
+    return params
+
+
+def load(path: str | Path = "params.yaml") -> Params:
+    """Read and check a parameter file.
+
+    Raises:
+        MissingInput: there is no such file.
+        InvalidParams: it is no YAML mapping, or its content is wrong.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingInput(f"{path} does not exist; run in the project's root, or write it with 'clipn profile NAME'")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InvalidParams(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise InvalidParams(f"{path} has to hold a mapping of sections, not {type(values).__name__}")
+    return parse(values, str(path))
+
+
+def _describe(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "unexpected_keyword_argument":
+        return f"{where}: unknown parameter; remove it or correct its name"
+    if error["type"] in ("missing", "missing_argument"):
+        return f"{where}: is missing"
+    value = repr(error["input"])
+    return f"{where}: {error['msg']} (it is {value if len(value) <= 80 else value[:77] + '...'})"
+
+
+def _contradictions(params: Params) -> list[str]:
+    """Problems between values that are each valid alone."""
+    problems = []
+    for i, benchmark in enumerate(params.benchmarks):
+        for name in (benchmark.id, *benchmark.ood):
+            if name not in params.sets:
+                known = ", ".join(params.sets)
+                problems.append(f"benchmarks.{i}: set {name!r} is not in sets; known: {known}")
+        if benchmark.id in params.sets and not params.sets[benchmark.id].labelled:
+            problems.append(f"benchmarks.{i}: {benchmark.id!r} is the ID set and needs classes (labelled: true)")
+        if benchmark.id in benchmark.ood:
+            problems.append(f"benchmarks.{i}: {benchmark.id!r} cannot be both ID and OOD")
+    names = [benchmark.name for benchmark in params.benchmarks]
+    problems += [f"benchmarks: the name {n!r} is used twice" for n in {n for n in names if names.count(n) > 1}]
+    problems += [
+        f"evaluate.methods: unknown method {m!r}; known: {', '.join(scores.REGISTRY)}"
+        for m in params.evaluate.methods
+        if m not in scores.REGISTRY
+    ]
+    if params.evaluate.templates not in templates.NAMES:
+        known = ", ".join(templates.NAMES)
+        problems.append(f"evaluate.templates: unknown set {params.evaluate.templates!r}; known: {known}")
+    for name, options in params.sets.items():
+        if options.reader == "symbols" and (options.block is None or options.images_per_class is None):
+            problems.append(f"sets.{name}: the reader 'symbols' needs block and images_per_class")
+        if options.reader in ("cifar", "svhn") and options.registered is None:
+            problems.append(f"sets.{name}: the reader {options.reader!r} needs registered (see clipn/data/sets.yaml)")
+    if params.backbone.source == "pretrain" and params.backbone.pretrain is None:
+        problems.append("backbone.pretrain: is needed for source 'pretrain'")
+    if params.backbone.source == "open_clip" and not (params.backbone.name and params.backbone.pretrained):
+        problems.append("backbone: source 'open_clip' needs name and pretrained")
+    return problems

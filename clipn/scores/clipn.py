@@ -1,0 +1,67 @@
+"""CLIPN's own two scores (arXiv 2308.12213, section 3.4)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from scipy.special import expit, softmax
+
+from clipn.scores.base import Array, Evidence, NamesOnly
+
+
+class _Clipn(NamesOnly):
+    needs: ClassVar[frozenset[str]] = frozenset({"yes", "no"})
+
+    def fit(self, evidence: Evidence) -> _Clipn:
+        super().fit(evidence)
+        assert evidence.no is not None  # `needs` says so, and `scores.fit` checks it
+        self.no = evidence.no
+        return self
+
+    def no_probability(self, images: Array) -> Array:
+        """p_no[i, j]: how strongly text j says "no" to image i, [N, C] (paper, equation 4).
+
+        The softmax over the pair (yes logit, no logit) is the logistic function of their difference.
+        """
+        return expit(self.logit_scale * (images @ (self.no - self.yes).T))
+
+    def probability(self, images: Array) -> Array:
+        """Softmax of the "yes" logits, [N, C]."""
+        return softmax(self.yes_logits(images), axis=1)
+
+    def keeps(self, images: Array) -> np.ndarray:
+        """The decision without a threshold: True where the image is taken as in-distribution, [N]."""
+        raise NotImplementedError
+
+
+class CTW(_Clipn):
+    """Competing to win: the no-probability of the winning class alone.
+
+    s(x) = 1 - p_no[ĵ], ĵ = argmax_j p_yes[j]; refused when p_no[ĵ] > ½.
+    """
+
+    name: ClassVar[str] = "CLIPN-CTW"
+
+    def score(self, images: Array) -> Array:
+        winner = self.yes_logits(images).argmax(axis=1)
+        return 1 - self.no_probability(images)[np.arange(len(images)), winner]
+
+    def keeps(self, images: Array) -> np.ndarray:
+        return self.score(images) >= 0.5
+
+
+class ATD(_Clipn):
+    """Agreeing to differ: all classes, weighted by their probability.
+
+    s(x) = Σ_j (1 - p_no[j]) · p_yes[j]; 1 - s(x) is the probability of an added class C+1, and the
+    image is refused when that exceeds every p_yes[j].
+    """
+
+    name: ClassVar[str] = "CLIPN-ATD"
+
+    def score(self, images: Array) -> Array:
+        return ((1 - self.no_probability(images)) * self.probability(images)).sum(axis=1)
+
+    def keeps(self, images: Array) -> np.ndarray:
+        return (1 - self.score(images)) <= self.probability(images).max(axis=1)

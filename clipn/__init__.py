@@ -1,0 +1,27 @@
+"""CLIPN: teach CLIP to say no. Zero-shot out-of-distribution detection (arXiv 2308.12213)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clipn.detector import Detection, Detector
+    from clipn.no_encoder import NoTextEncoder
+    from clipn.store import FeatureStore
+
+# Loaded on first use: torch takes seconds to import, and many commands and stages do not need it.
+_HOMES = {
+    "Detection": "clipn.detector",
+    "Detector": "clipn.detector",
+    "FeatureStore": "clipn.store",
+    "NoTextEncoder": "clipn.no_encoder",
+}
+
+__all__ = ["Detection", "Detector", "FeatureStore", "NoTextEncoder"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'clipn' has no attribute {name!r}")

@@ -51,7 +51,7 @@ class Backbone:
 
     @property
     def logit_scale(self) -> float:
-        return float(self.model.logit_scale.exp())  # type: ignore[operator, union-attr]
+        return float(self.model.logit_scale.exp())  # type: ignore[operator]
 
 
 def load(folder: str | Path, device: str | torch.device = "cpu") -> Backbone:

@@ -139,7 +139,8 @@ class SetParams:
 
 @dataclass(frozen=True, config=STRICT)
 class BenchmarkParams:
-    name: Name
+    """Which sets stand against each other."""
+
     id: Name
     ood: Annotated[tuple[Name, ...], Field(min_length=1)]
 
@@ -165,6 +166,8 @@ class TrainParams:
 
 @dataclass(frozen=True, config=STRICT)
 class EvaluateParams:
+    benchmarks: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """Which of the benchmarks are run."""
     methods: Annotated[tuple[str, ...], Field(min_length=1)]
     templates: str
     """Name of a template set of `clipn.templates`."""
@@ -190,7 +193,7 @@ class Params:
     backbone: BackboneParams
     features: FeaturesParams
     sets: dict[Name, SetParams]
-    benchmarks: Annotated[tuple[BenchmarkParams, ...], Field(min_length=1)]
+    benchmarks: dict[Name, BenchmarkParams]
     train: TrainParams
     evaluate: EvaluateParams
     report: ReportParams
@@ -248,17 +251,19 @@ def _describe(error: Any) -> str:
 def _contradictions(params: Params) -> list[str]:
     """Problems between values that are each valid alone."""
     problems = []
-    for i, benchmark in enumerate(params.benchmarks):
+    for key, benchmark in params.benchmarks.items():
         for name in (benchmark.id, *benchmark.ood):
             if name not in params.sets:
-                known = ", ".join(params.sets)
-                problems.append(f"benchmarks.{i}: set {name!r} is not in sets; known: {known}")
+                problems.append(f"benchmarks.{key}: set {name!r} is not in sets; known: {', '.join(params.sets)}")
         if benchmark.id in params.sets and not params.sets[benchmark.id].labelled:
-            problems.append(f"benchmarks.{i}: {benchmark.id!r} is the ID set and needs classes (labelled: true)")
+            problems.append(f"benchmarks.{key}: {benchmark.id!r} is the ID set and needs classes (labelled: true)")
         if benchmark.id in benchmark.ood:
-            problems.append(f"benchmarks.{i}: {benchmark.id!r} cannot be both ID and OOD")
-    names = [benchmark.name for benchmark in params.benchmarks]
-    problems += [f"benchmarks: the name {n!r} is used twice" for n in {n for n in names if names.count(n) > 1}]
+            problems.append(f"benchmarks.{key}: {benchmark.id!r} cannot be both ID and OOD")
+    problems += [
+        f"evaluate.benchmarks: unknown benchmark {name!r}; known: {', '.join(params.benchmarks)}"
+        for name in params.evaluate.benchmarks
+        if name not in params.benchmarks
+    ]
     problems += [
         f"evaluate.methods: unknown method {m!r}; known: {', '.join(scores.REGISTRY)}"
         for m in params.evaluate.methods

@@ -23,6 +23,17 @@ def image_size(data: bytes, max_pixels: int) -> tuple[int, int]:
         return image.size
 
 
+def extension(data: bytes, max_pixels: int) -> str:
+    """The usual file extension of the image's real format, whatever its name was; without a dot.
+
+    Raises:
+        InvalidData: as `image_size`.
+    """
+    with _opened(data, max_pixels) as image:
+        name = (image.format or "").lower()
+        return {"jpeg": "jpg", "mpo": "jpg"}.get(name, name)
+
+
 def decode(data: bytes, max_pixels: int) -> Image.Image:
     """Decode to RGB. The header is checked before any pixel is decoded.
 
@@ -43,6 +54,8 @@ def _opened(data: bytes, max_pixels: int) -> Image.Image:
             # Pillow's own bomb check is replaced by the limit below, which is a parameter.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.UnidentifiedImageError as error:  # its message holds a memory address, and files have to repeat
+        raise InvalidData(f"not an image ({len(data)} bytes) in one of the formats {', '.join(FORMATS)}") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InvalidData(f"not an image ({len(data)} bytes): {error}") from error
     width, height = image.size

@@ -166,7 +166,7 @@ class FeatureStore:
         shards: dict[str, int] = read_json(folder / INDEX)["shards"]
         if not shards:
             raise InvalidData(f"{folder} holds no features")
-        metas = {name: _read_meta(folder / name, rows) for name, rows in shards.items()}
+        metas = {name: read_meta(folder / name, rows) for name, rows in shards.items()}
         meta = next(iter(metas.values()))
         for name, other in metas.items():
             if other != meta:
@@ -222,7 +222,16 @@ class FeatureStore:
         return np.frombuffer(array.buffers()[1], "<f2")[start : start + size].reshape(len(array), self.meta.dim)
 
 
-def _read_meta(path: Path, rows: int) -> FeatureMeta:
+def read_meta(path: Path, rows: int | None = None) -> FeatureMeta:
+    """What the metadata of a shard say.
+
+    Args:
+        path: the shard.
+        rows: how many rows it has to have; None accepts any number.
+
+    Raises:
+        MissingInput, InvalidData: as `FeatureStore.open`.
+    """
     if not path.is_file():
         raise MissingInput(f"{path} is listed in {path.parent / INDEX} but not there; make the features again")
     try:
@@ -232,6 +241,6 @@ def _read_meta(path: Path, rows: int) -> FeatureMeta:
         meta = FeatureMeta(**{**values, "classes": tuple(values["classes"])})
     except (pa.ArrowInvalid, KeyError, ValueError, TypeError) as error:
         raise InvalidData(f"{path} is no feature shard: {error}") from error
-    if file.num_rows != rows:
+    if rows is not None and file.num_rows != rows:
         raise InvalidData(f"{path} has {file.num_rows} rows, the index says {rows}; make the features again")
     return meta

@@ -4,7 +4,7 @@ A new score is one class with a name, what it needs, `fit` and `score`, and one 
 """
 
 from clipn.errors import InvalidParams
-from clipn.scores.base import Evidence, Score
+from clipn.scores.base import DecidesAlone, Evidence, Score
 from clipn.scores.clipn import ATD, CTW
 from clipn.scores.zero_shot import MCM, MSP, Energy, MaxLogit
 
@@ -31,4 +31,17 @@ def is_trained(name: str) -> bool:
     return "no" in REGISTRY[name].needs
 
 
-__all__ = ["ATD", "CTW", "MCM", "MSP", "REGISTRY", "Energy", "Evidence", "MaxLogit", "Score", "fit", "is_trained"]
+__all__ = [
+    "ATD",
+    "CTW",
+    "MCM",
+    "MSP",
+    "REGISTRY",
+    "DecidesAlone",
+    "Energy",
+    "Evidence",
+    "MaxLogit",
+    "Score",
+    "fit",
+    "is_trained",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,12 +37,21 @@ class Score(Protocol):
     needs: ClassVar[frozenset[str]]
     """Fields of `Evidence` that have to be there; "no" makes the score depend on the training seed."""
 
-    def fit(self, evidence: Evidence) -> Score:
+    def fit(self, evidence: Evidence) -> Self:
         """Take what the score needs from `evidence` and return the score itself."""
         ...
 
     def score(self, images: Array) -> Array:
         """Scores [N] of unit-norm image features [N, D]."""
+        ...
+
+
+@runtime_checkable
+class DecidesAlone(Protocol):
+    """A score that also decides without a threshold."""
+
+    def keeps(self, images: Array) -> NDArray[np.bool_]:
+        """True where the image is taken as in-distribution, [N]."""
         ...
 
 
@@ -58,7 +67,7 @@ class NamesOnly:
     def __init__(self, logit_scale: float | None = None) -> None:
         self._given_scale = logit_scale
 
-    def fit(self, evidence: Evidence) -> NamesOnly:
+    def fit(self, evidence: Evidence) -> Self:
         self.yes = evidence.yes
         self.logit_scale = self._given_scale if self._given_scale is not None else evidence.logit_scale
         return self

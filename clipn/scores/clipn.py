@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from clipn.scores.base import Array, Evidence, NamesOnly
@@ -13,7 +14,7 @@ from clipn.scores.base import Array, Evidence, NamesOnly
 class _Clipn(NamesOnly):
     needs: ClassVar[frozenset[str]] = frozenset({"yes", "no"})
 
-    def fit(self, evidence: Evidence) -> _Clipn:
+    def fit(self, evidence: Evidence) -> Self:
         super().fit(evidence)
         assert evidence.no is not None  # `needs` says so, and `scores.fit` checks it
         self.no = evidence.no
@@ -30,10 +31,6 @@ class _Clipn(NamesOnly):
         """Softmax of the "yes" logits, [N, C]."""
         return softmax(self.yes_logits(images), axis=1)
 
-    def keeps(self, images: Array) -> np.ndarray:
-        """The decision without a threshold: True where the image is taken as in-distribution, [N]."""
-        raise NotImplementedError
-
 
 class CTW(_Clipn):
     """Competing to win: the no-probability of the winning class alone.
@@ -47,7 +44,7 @@ class CTW(_Clipn):
         winner = self.yes_logits(images).argmax(axis=1)
         return 1 - self.no_probability(images)[np.arange(len(images)), winner]
 
-    def keeps(self, images: Array) -> np.ndarray:
+    def keeps(self, images: Array) -> NDArray[np.bool_]:
         return self.score(images) >= 0.5
 
 
@@ -63,5 +60,5 @@ class ATD(_Clipn):
     def score(self, images: Array) -> Array:
         return ((1 - self.no_probability(images)) * self.probability(images)).sum(axis=1)
 
-    def keeps(self, images: Array) -> np.ndarray:
+    def keeps(self, images: Array) -> NDArray[np.bool_]:
         return (1 - self.score(images)) <= self.probability(images).max(axis=1)

@@ -1,0 +1,67 @@
+# Two commands do everything on a fresh machine: `make repro` and `make test`.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(CURDIR)/$(VENV)/bin
+READY := $(VENV)/.ready
+
+# Address of PyTorch's own CPU wheel index, for machines without a GPU: saves several GB of CUDA libraries.
+TORCH_INDEX ?=
+# A profile to run instead of what params.yaml holds, and changes to it: make repro PROFILE=quick OVERRIDES="train.epochs=3"
+PROFILE ?=
+OVERRIDES ?=
+
+export PATH := $(BIN):$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+
+.DEFAULT_GOAL := help
+.PHONY: help env repro test lint format lock ui clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@echo "variables: PROFILE=name OVERRIDES='key=value …' (repro), TORCH_INDEX=address (env), PYTHON, VENV"
+
+env: $(READY) ## make the environment from the pinned lock
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
+		{ echo "error: Python 3.11 or 3.12 is needed; name one with PYTHON=…"; exit 1; }
+	@echo "Making $(VENV): several GB with torch, a few minutes the first time."
+	$(PYTHON) -m venv $(VENV)
+ifneq ($(TORCH_INDEX),)
+	grep -E '^(torch|torchvision)==' requirements.lock > $(VENV)/torch.txt
+	grep -vE '^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+)==' requirements.lock > $(VENV)/rest.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --index-url $(TORCH_INDEX) -r $(VENV)/torch.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r $(VENV)/rest.txt
+else
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements.lock
+endif
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+repro: $(READY) ## run the main job and print its result (PROFILE=name runs another profile)
+ifneq ($(PROFILE),)
+	@clipn profile $(PROFILE) $(OVERRIDES)
+endif
+	@python -m flows.repro
+
+test: lint ## lint, types and all tests
+	@python -m pytest
+
+lint: $(READY) ## ruff and mypy
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+format: $(READY) ## put the code into its layout
+	@ruff check --fix .
+	@ruff format .
+
+ui: $(READY) ## start the Prefect UI on this machine
+	@prefect server start --host 127.0.0.1
+
+lock: ## resolve pyproject.toml into requirements.lock again (needs uv)
+	uv pip compile pyproject.toml --extra dev --override requirements-overrides.txt --python-version 3.11 \
+		--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock
+
+clean: ## remove what the pipeline made in this folder (DVC's cache and the environment stay)
+	rm -rf data/captions data/download data/backbone data/features data/sets data/scores data/work models/clipn reports/report.html

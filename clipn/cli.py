@@ -1,0 +1,159 @@
+"""The command `clipn`."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from clipn import images, scores, templates
+from clipn.errors import ClipnError, InvalidData, MissingInput
+from clipn.io import read_json
+
+MAX_PIXELS = 100_000_000
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; a user's mistake ends with its message and exit status 1."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except ClipnError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="clipn", description="Teach CLIP to say no.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    detect = commands.add_parser("detect", help="say which images belong to none of the given classes")
+    detect.add_argument("images", nargs="+", type=Path, help="image files or folders of them")
+    known = detect.add_mutually_exclusive_group(required=True)
+    known.add_argument("--classes", help="class names, comma-separated, or a file with one a line")
+    known.add_argument("--set", help="take the classes of an evaluation set, such as pictographs")
+    detect.add_argument("--model", type=Path, default=Path("models/clipn/seed-0"), help="default: %(default)s")
+    detect.add_argument("--backbone", type=Path, default=Path("data/backbone"), help="default: %(default)s")
+    detect.add_argument("--score", choices=list(scores.REGISTRY), default="CLIPN-ATD", help="default: %(default)s")
+    detect.add_argument("--templates", choices=templates.NAMES, default="simple", help="default: %(default)s")
+    detect.add_argument(
+        "--calibrate", type=Path, metavar="FOLDER", help="in-distribution images that set the threshold"
+    )
+    detect.add_argument("--tpr", type=float, default=0.95, help="share of them to accept; default: %(default)s")
+    detect.add_argument("--device", default="cpu", help="default: %(default)s")
+    detect.add_argument("--format", choices=["table", "csv", "json"], default="table", help="default: %(default)s")
+    detect.set_defaults(run=_detect)
+
+    inspect = commands.add_parser("inspect", help="say what a feature store, feature shard or manifest holds")
+    inspect.add_argument("path", type=Path)
+    inspect.set_defaults(run=_inspect)
+
+    profile = commands.add_parser("profile", help="write params.yaml from a profile, or list the profiles")
+    profile.add_argument("name", nargs="?", help="a file in conf/profile, without .yaml")
+    profile.add_argument("overrides", nargs="*", help="changes, such as train.epochs=3")
+    profile.set_defaults(run=_profile)
+
+    check = commands.add_parser("check", help="check params.yaml and every input that it names")
+    check.set_defaults(run=_check)
+    return parser
+
+
+def _detect(options: argparse.Namespace) -> None:
+    from clipn.detector import Detector  # imports torch, which the other commands need not wait for
+
+    paths = _image_files(options.images)
+    classes = _classes(options)
+    detector = Detector.load(
+        options.model,
+        options.backbone,
+        classes,
+        score=options.score,
+        template_set=options.templates,
+        device=options.device,
+    )
+    if options.calibrate:
+        threshold = detector.calibrate([_open(p) for p in _image_files([options.calibrate])], options.tpr)
+        print(f"threshold {threshold:.4f} accepts {options.tpr:.0%} of {options.calibrate}", file=sys.stderr)
+    found = detector([_open(path) for path in paths])
+    rows = [{"image": str(path), **asdict(detection)} for path, detection in zip(paths, found, strict=True)]
+    if options.format == "json":
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif options.format == "csv":
+        writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        table = Table("image", "known?", "class", "probability", options.score)
+        for row in rows:
+            verdict = "[green]yes[/]" if row["accepted"] else "[red]no[/]"
+            table.add_row(row["image"], verdict, row["label"], f"{row['probability']:.3f}", f"{row['score']:.4f}")
+        Console().print(table)
+        print(
+            f"{sum(not row['accepted'] for row in rows)} of {len(rows)} images belong to none of {len(classes)} classes"
+        )
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from clipn.inspection import describe
+
+    for line in describe(options.path):
+        print(line)
+
+
+def _profile(options: argparse.Namespace) -> None:
+    from clipn import profiles
+
+    if options.name is None:
+        print("\n".join(profiles.names()))
+        return
+    profiles.write(options.name, Path("params.yaml"), options.overrides)
+    print(f"params.yaml now holds the profile {options.name!r}; 'make repro' runs it")
+
+
+def _check(options: argparse.Namespace) -> None:
+    from clipn import config, preflight
+
+    preflight.check(config.load())
+    print("params.yaml and every input that it names are fine")
+
+
+def _classes(options: argparse.Namespace) -> list[str]:
+    if options.set:
+        names = read_json(Path("data/sets") / options.set / "classes.json")
+        if not names:
+            raise InvalidData(f"the set {options.set!r} has no classes; name them with --classes")
+        return names
+    path = Path(options.classes)
+    text = path.read_text(encoding="utf-8") if path.is_file() else options.classes.replace(",", "\n")
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _image_files(paths: Sequence[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in images.SUFFIXES)
+            if not inside:
+                raise InvalidData(f"{path} holds no images ({', '.join(sorted(images.SUFFIXES))})")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise MissingInput(f"{path} does not exist")
+    return found
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        return images.decode(path.read_bytes(), MAX_PIXELS)
+    except InvalidData as error:
+        raise InvalidData(f"{path}: {error}") from error

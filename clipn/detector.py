@@ -1,0 +1,151 @@
+"""The trained detector on a user's own images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from scipy.special import softmax
+
+from clipn import backbone as backbones
+from clipn import no_encoder, scores, templates
+from clipn.backbone import Backbone
+from clipn.errors import InvalidData, InvalidParams
+from clipn.features import class_features
+from clipn.scores import DecidesAlone, Evidence, Score
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What the detector says of one image.
+
+    Attributes:
+        label: the most probable of the given classes.
+        probability: of that class among the given ones, 0..1.
+        score: higher = more in-distribution.
+        accepted: False where the image belongs to none of the classes.
+    """
+
+    label: str
+    probability: float
+    score: float
+    accepted: bool
+
+
+class Detector:
+    """Classifies images among given classes, and says which belong to none of them.
+
+    Args:
+        backbone: the frozen CLIP.
+        score: a fitted score of `clipn.scores`.
+        evidence: text features of the classes.
+        classes: their names.
+        threshold: accept from this score on; None leaves the decision to a score that can decide
+            alone (CLIPN's two).
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        score: Score,
+        evidence: Evidence,
+        classes: Sequence[str],
+        threshold: float | None = None,
+    ) -> None:
+        self.backbone, self.evidence, self.classes, self.threshold = backbone, evidence, tuple(classes), threshold
+        self._score = score
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path,
+        backbone: str | Path,
+        classes: Sequence[str],
+        *,
+        score: str = "CLIPN-ATD",
+        template_set: str = "openai_imagenet",
+        logit_scale: float | None = None,
+        device: str = "cpu",
+    ) -> Detector:
+        """Load a trained model for a set of classes.
+
+        Args:
+            model: folder of a trained no encoder, such as `models/clipn/seed-0`.
+            backbone: folder of the CLIP that it was trained with, such as `data/backbone`.
+            classes: names of the known classes; they need not have been seen in training.
+            score: name of a score in `clipn.scores.REGISTRY`.
+            template_set: name of a set in `clipn.templates`.
+            logit_scale: factor on cosine similarities; None takes the backbone's own.
+            device: where the towers run.
+
+        Raises:
+            MissingInput, InvalidData: a folder is not there or damaged.
+            BackboneMismatch: model and backbone do not belong together.
+            InvalidParams: no classes, or an unknown score or template set.
+        """
+        if not classes:
+            raise InvalidParams("the detector needs at least one class name")
+        sentences = templates.load(template_set)
+        clip = backbones.load(backbone, device)
+        no = no_encoder.load(model, clip.model, clip.fingerprint).to(clip.device)
+        evidence = Evidence(
+            yes=class_features(clip.text, clip.tokenize, classes, sentences, clip.device),
+            no=class_features(no, clip.tokenize, classes, sentences, clip.device),
+            logit_scale=clip.logit_scale if logit_scale is None else logit_scale,
+        )
+        return cls(clip, scores.fit(score, evidence), evidence, classes)
+
+    def features(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Unit-norm image features [N, D]."""
+        parts = []
+        for start in range(0, len(images), BATCH):
+            pixels = torch.stack([self.backbone.preprocess(image) for image in images[start : start + BATCH]])
+            with torch.inference_mode():
+                features = self.backbone.model.encode_image(pixels.to(self.backbone.device))  # type: ignore[operator]
+            parts.append(F.normalize(features.float(), dim=-1).cpu().numpy())
+        return np.concatenate(parts)
+
+    def __call__(self, images: Sequence[Image.Image]) -> list[Detection]:
+        """Judge images.
+
+        Raises:
+            InvalidParams: no threshold is set, and the score cannot decide without one.
+        """
+        if not images:
+            return []
+        features = self.features(images)
+        values = self._score.score(features)
+        if self.threshold is not None:
+            accepted = values >= self.threshold
+        elif isinstance(self._score, DecidesAlone):
+            accepted = self._score.keeps(features)
+        else:
+            raise InvalidParams(f"{self._score.name} has no decision of its own; call calibrate() or set a threshold")
+        probabilities = softmax(self.evidence.logit_scale * features @ self.evidence.yes.T, axis=1)
+        winners = probabilities.argmax(axis=1)
+        return [
+            Detection(self.classes[winner], float(row[winner]), float(value), bool(keep))
+            for winner, row, value, keep in zip(winners, probabilities, values, accepted, strict=True)
+        ]
+
+    def calibrate(self, images: Sequence[Image.Image], tpr: float = 0.95) -> float:
+        """Set the threshold so that a share `tpr` of these in-distribution images is accepted.
+
+        Returns:
+            the threshold.
+
+        Raises:
+            InvalidData: no images.
+        """
+        if not images:
+            raise InvalidData("calibration needs at least one in-distribution image")
+        values = self._score.score(self.features(images))
+        self.threshold = float(np.quantile(values, 1 - tpr, method="lower"))
+        return self.threshold

@@ -1,0 +1,250 @@
+"""From tars of images to shards of features. Everything frozen is computed here, once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import open_clip
+import pyarrow.parquet as pq
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clipn import images, manifest, tars
+from clipn.backbone import Backbone
+from clipn.config import FeaturesParams
+from clipn.errors import InvalidData
+from clipn.io import write_text
+from clipn.manifest import Entry
+from clipn.progress import Progress, silent
+from clipn.store import FeatureBatch, FeatureMeta, write_shard
+from clipn.timing import Phases
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+TEXT_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One tar to turn into one feature shard.
+
+    Attributes:
+        tar: the images.
+        entries: the manifest's rows of the images to take, sorted by key.
+        out: the Parquet file to write.
+    """
+
+    tar: Path
+    entries: Sequence[Entry]
+    out: Path
+
+    def source(self, meta: FeatureMeta) -> str:
+        """Changes whenever the shard would: with an image, a caption, a label or the backbone."""
+        digest = hashlib.sha256(repr(meta).encode())
+        for entry in self.entries:
+            digest.update(repr((entry.key, entry.sha256, entry.caption, entry.label)).encode())
+        return digest.hexdigest()
+
+
+@dataclass
+class ShardReport:
+    """What became of one shard: rows written, images dropped by reason, seconds per phase."""
+
+    rows: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    reused: bool = False
+
+
+def plan(folder: str | Path, shards: str | Path, out: str | Path) -> list[ShardTask]:
+    """The shards that a folder with a manifest makes.
+
+    Args:
+        folder: holds `manifest.parquet`.
+        shards: holds the tars that the manifest names.
+        out: where the feature shards go.
+
+    Raises:
+        MissingInput: no manifest.
+        InvalidData: the manifest lists no good image.
+    """
+    path = Path(folder) / "manifest.parquet"
+    by_shard = manifest.by_shard(manifest.read(path))
+    if not by_shard:
+        raise InvalidData(f"{path} lists no good image; there is nothing to make features of")
+    return [
+        ShardTask(Path(shards) / name, rows, Path(out) / f"{Path(name).stem}.parquet")
+        for name, rows in by_shard.items()
+    ]
+
+
+def describe(backbone: Backbone, kind: str, classes: Sequence[str] = ()) -> FeatureMeta:
+    """What features of this backbone are; `kind` is `training` or `evaluation`."""
+    preprocess = open_clip.get_model_preprocess_cfg(backbone.model)
+    with torch.inference_mode():
+        dim = backbone.text(backbone.tokenize(["a"]).to(backbone.device)).shape[1]
+    return FeatureMeta(
+        dim=dim,
+        backbone=backbone.fingerprint,
+        preprocess=", ".join(f"{key}={preprocess[key]}" for key in sorted(preprocess)),
+        logit_scale=backbone.logit_scale,
+        kind=kind,
+        classes=tuple(classes),
+    )
+
+
+def encode_shard(
+    task: ShardTask,
+    backbone: Backbone,
+    meta: FeatureMeta,
+    params: FeaturesParams,
+    *,
+    workers: int = 1,
+    progress: Progress = silent,
+) -> ShardReport:
+    """Make one feature shard, unless a good one of the same source is already there.
+
+    Images are decoded in `workers` threads while the tower works on the batch before.
+
+    Raises:
+        InvalidData: the tar is damaged, lacks images that the manifest lists, holds other images than
+            the manifest says, or too large a share of them cannot be read.
+        NonFinite: a feature is NaN or infinite.
+    """
+    mark = task.out.with_suffix(".source")
+    source = task.source(meta)
+    if task.out.is_file() and mark.is_file() and mark.read_text(encoding="utf-8") == source:
+        return ShardReport(rows=pq.read_metadata(task.out).num_rows, reused=True)
+
+    phases = Phases()
+    report = ShardReport()
+
+    def decode(samples: list[tuple[Entry, bytes]]) -> tuple[list[Entry], list[Tensor], int]:
+        kept, tensors = [], []
+        for entry, data in samples:
+            try:
+                tensors.append(backbone.preprocess(images.decode(data, params.max_pixels)))
+            except InvalidData:
+                continue
+            kept.append(entry)
+        return kept, tensors, len(samples) - len(kept)
+
+    with ThreadPoolExecutor(max_workers=workers) as pool, write_shard(task.out, meta) as writer:
+        decoded = _ahead(pool, decode, _batches(_samples(task), params.batch_size), depth=workers + 1)
+        unreadable = 0
+        while True:
+            with phases("read and decode"):
+                item = next(decoded, None)
+            if item is None:
+                break
+            entries, tensors, bad = item
+            unreadable += bad
+            if entries:
+                with phases("tower"):
+                    batch = _encode(entries, torch.stack(tensors), backbone, meta.kind)
+                with phases("write"):
+                    writer.append(batch)
+            progress(writer.rows + unreadable, len(task.entries))
+        if unreadable > params.max_dropped * len(task.entries):
+            raise InvalidData(
+                f"{task.tar}: {unreadable} of {len(task.entries)} images cannot be read, more than "
+                f"features.max_dropped = {params.max_dropped} allows"
+            )
+        report.rows = writer.rows
+    write_text(mark, source)
+    report.dropped = {"unreadable": unreadable} if unreadable else {}
+    report.seconds = phases.seconds()
+    return report
+
+
+def encode_texts(encode: Callable[[Tensor], Tensor], tokens: Tensor, device: torch.device) -> NDArray[np.float32]:
+    """Features [N, D] of token ids [N, L] by a yes or no text encoder, in batches."""
+    with torch.inference_mode():
+        parts = [encode(part.to(device)).float().cpu().numpy() for part in tokens.split(TEXT_BATCH)]
+    return np.concatenate(parts)
+
+
+def class_features(
+    encode: Callable[[Tensor], Tensor],
+    tokenize: Callable[[Sequence[str]], Tensor],
+    names: Sequence[str],
+    templates: Sequence[str],
+    device: torch.device,
+) -> NDArray[np.float32]:
+    """One unit-norm feature per class [C, D]: the renormalised mean over templates of unit-norm features.
+
+    Args:
+        encode: token ids → unit-norm features; the yes or the no text encoder.
+        tokenize: texts → token ids.
+        names: C class names.
+        templates: sentences with one `{}` for the name.
+        device: where `encode` runs.
+    """
+    texts = [template.format(name) for name in names for template in templates]
+    features = encode_texts(encode, tokenize(texts), device).reshape(len(names), len(templates), -1)
+    mean = features.mean(axis=1)
+    return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+
+def _samples(task: ShardTask) -> Iterator[tuple[Entry, bytes]]:
+    """The images that the manifest lists, checked against it."""
+    wanted = {entry.key: entry for entry in task.entries}
+    for key, sample in tars.read(task.tar):
+        entry = wanted.pop(key, None)
+        if entry is None:
+            continue
+        data = next((content for suffix, content in sample.items() if f".{suffix}" in images.SUFFIXES), b"")
+        if hashlib.sha256(data).hexdigest() != entry.sha256:
+            raise InvalidData(
+                f"{task.tar}: the image {key} is not the one in the manifest; delete the tar and run 'dvc repro' again"
+            )
+        yield entry, data
+    if wanted:
+        raise InvalidData(
+            f"{task.tar} lacks {len(wanted)} images of the manifest, the first {min(wanted)}; it may have been cut. "
+            "Delete it and run 'dvc repro' again"
+        )
+
+
+def _batches(items: Iterable[In], size: int) -> Iterator[list[In]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _ahead(pool: ThreadPoolExecutor, function: Callable[[In], Out], items: Iterable[In], depth: int) -> Iterator[Out]:
+    """`map` that keeps `depth` calls under way while the caller works on a result."""
+    pending: deque = deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) >= depth:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def _encode(entries: Sequence[Entry], pixels: Tensor, backbone: Backbone, kind: str) -> FeatureBatch:
+    keys = [entry.key for entry in entries]
+    on_gpu = backbone.device.type == "cuda"
+    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=on_gpu):
+        features = backbone.model.encode_image(pixels.to(backbone.device))  # type: ignore[operator]
+    image = F.normalize(features.float(), dim=-1).cpu().numpy()
+    if kind != "training":
+        label = np.array([-1 if entry.label is None else entry.label for entry in entries], np.int32)
+        return FeatureBatch(keys, image, label=label)
+    tokens = backbone.tokenize([entry.caption or "" for entry in entries])
+    text = encode_texts(backbone.text, tokens, backbone.device)
+    ends = backbone.text.ends(tokens) + 1
+    rows = [row[:end].numpy().astype(np.int32) for row, end in zip(tokens, ends.tolist(), strict=True)]
+    return FeatureBatch(keys, image, text=text, tokens=rows)

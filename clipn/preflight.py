@@ -1,0 +1,34 @@
+"""Everything that can be found wrong before long work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from clipn import captions, sets
+from clipn.config import Params
+from clipn.errors import ClipnError, InvalidParams
+
+
+def check(params: Params) -> None:
+    """Look at every input that `params` names.
+
+    Raises:
+        InvalidParams: with all problems found.
+    """
+    checks: list[Callable[[], object]] = [partial(captions.check, params.captions)]
+    checks += [partial(sets.check, name, options) for name, options in params.sets.items()]
+    if params.backbone.source == "local":
+        from clipn import backbone  # imports torch, which only this source needs here
+
+        checks.append(partial(backbone.check_folder, params.backbone.path))
+    problems = []
+    for run in checks:
+        try:
+            run()
+        except ClipnError as error:
+            problems.append(str(error))
+    if problems:
+        raise InvalidParams(
+            f"{len(problems)} problem(s) found before any work:\n" + "\n".join(f"  - {p}" for p in problems)
+        )

@@ -1,0 +1,20 @@
+"""Stage `captions`: the list of addresses and captions to train on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clipn import captions, config
+from flows import paths
+from flows.stage import StageProgress, main, stage
+
+
+@stage("captions")
+def run() -> dict[str, Any]:
+    """Make the caption list, and in the miniature world the images that it points to."""
+    params = config.load()
+    return captions.prepare(params.captions, params.world, paths.CAPTIONS, StageProgress("rows"))
+
+
+if __name__ == "__main__":
+    main(run)

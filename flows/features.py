@@ -1,0 +1,23 @@
+"""Stage `features`: image features, token ids and text features of the training pairs, one task per tar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clipn import backbone, config, features
+from flows import machine, paths
+from flows.shards import encode_all
+from flows.stage import main, stage
+
+
+@stage("features")
+def run() -> dict[str, Any]:
+    """Compute everything frozen once, so that training touches nothing but the no encoder."""
+    params = config.load()
+    clip = backbone.load(paths.BACKBONE, machine.device())
+    tasks = features.plan(paths.DOWNLOAD, paths.DOWNLOAD / "shards", paths.WORK / "features" / "train")
+    return encode_all(tasks, clip, features.describe(clip, "training"), params.features, paths.TRAIN_FEATURES)
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,36 @@
+"""Facts of this machine, from the environment. They change how fast a result comes, never the result."""
+
+from __future__ import annotations
+
+import os
+
+from clipn.errors import InvalidParams
+
+
+def device() -> str:
+    """CLIPN_DEVICE, else `cuda` where there is one, else `cpu`."""
+    import torch  # only stages with a tower or a trainer need it
+
+    name = os.environ.get("CLIPN_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InvalidParams(f"CLIPN_DEVICE={name} cannot be used: {str(error).splitlines()[0]}") from error
+    return name
+
+
+def workers() -> int:
+    """CLIPN_WORKERS, else the number of usable cores: processes that download, threads that decode."""
+    return _count("CLIPN_WORKERS", len(os.sched_getaffinity(0)))
+
+
+def download_threads() -> int:
+    """CLIPN_DOWNLOAD_THREADS: connections of each downloading process."""
+    return _count("CLIPN_DOWNLOAD_THREADS", 32)
+
+
+def _count(variable: str, default: int) -> int:
+    value = os.environ.get(variable, str(default))
+    if not value.isdigit() or int(value) < 1:
+        raise InvalidParams(f"{variable}={value} has to be a whole number of at least 1")
+    return int(value)

@@ -1,0 +1,24 @@
+"""Stage `report`: tables, plots and the page that people look at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact
+
+from clipn import config, report
+from flows import paths
+from flows.stage import main, stage
+
+
+@stage("report")
+def run() -> dict[str, Any]:
+    """Average over seeds, lay out the tables, draw the plots."""
+    params = config.load()
+    report.build(params.evaluate.benchmarks, params.benchmarks, params.train.seeds, params.report)
+    create_markdown_artifact(paths.RESULTS.read_text(encoding="utf-8"), key="results", description=params.report.title)
+    return {"counts": {"benchmarks": len(params.evaluate.benchmarks), "seeds": len(params.train.seeds)}}
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,25 @@
+"""Stage `set_features`: image features and labels of one evaluation set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clipn import backbone, config, features, io
+from flows import machine, paths
+from flows.shards import encode_all
+from flows.stage import main, stage
+
+
+@stage("set_features")
+def run(name: str) -> dict[str, Any]:
+    """Compute the features of an evaluation set with the same tower as the training features."""
+    params = config.load()
+    clip = backbone.load(paths.BACKBONE, machine.device())
+    folder = paths.SETS / name
+    meta = features.describe(clip, "evaluation", io.read_json(folder / "classes.json"))
+    tasks = features.plan(folder, folder, paths.WORK / "features" / "sets" / name)
+    return encode_all(tasks, clip, meta, params.features, paths.SET_FEATURES / name)
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,29 @@
+"""Stage `sets`: one evaluation set as a tar with a manifest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clipn import config, sets
+from flows import paths
+from flows.stage import StageProgress, main, stage
+
+
+@stage("sets")
+def run(name: str) -> dict[str, Any]:
+    """Draw, fetch or read the images of an evaluation set and check every one of them."""
+    params = config.load()
+    return sets.prepare(
+        name,
+        params.sets[name],
+        params.world,
+        paths.SETS / name,
+        max_pixels=params.features.max_pixels,
+        max_dropped=params.features.max_dropped,
+        cache=paths.ARCHIVES,
+        progress=StageProgress("images"),
+    )
+
+
+if __name__ == "__main__":
+    main(run)

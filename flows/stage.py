@@ -1,0 +1,113 @@
+"""A DVC stage as a Prefect flow: a readable run, a report of what was done, errors without tracebacks."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+from prefect import Flow, flow, get_run_logger
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
+
+from clipn.errors import ClipnError
+from clipn.io import write_json
+from flows import server
+from flows.paths import STAGES
+
+Value = TypeVar("Value")
+
+PACKAGES = ("torch", "open_clip_torch", "img2dataset", "pyarrow", "scikit-learn", "prefect")
+
+
+def stage(name: str) -> Callable[[Callable[..., dict[str, Any]]], Flow]:
+    """Make a function the flow of a DVC stage.
+
+    The function returns its report: at least `counts` and, where phases were timed, `seconds`. It is
+    written to `reports/stages/`. A `ClipnError` ends the run as Failed with its message; anything
+    else is a defect and keeps its traceback.
+    """
+
+    def decorate(function: Callable[..., dict[str, Any]]) -> Flow:
+        signature = inspect.signature(function)
+        arguments = list(signature.parameters)
+        run_name = "-".join([name, *(f"{{{argument}}}" for argument in arguments)])
+
+        @flow(name=name, flow_run_name=run_name, description=inspect.getdoc(function), persist_result=False)
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                report = function(*args, **kwargs)
+            except ClipnError as error:
+                return Failed(message=str(error))
+            seconds = {**report.get("seconds", {}), "total": round(time.perf_counter() - start, 3)}
+            label = "-".join([name, *map(str, signature.bind(*args, **kwargs).arguments.values())])
+            write_json(
+                STAGES / f"{label}.json",
+                {**report, "stage": label, "seconds": seconds, "versions": {p: version(p) for p in PACKAGES}},
+            )
+            get_run_logger().info("%s: %s in %.1f s", label, _summary(report), seconds["total"])
+            return report
+
+        return run
+
+    return decorate
+
+
+def main(run: Flow, convert: type[Any] = str) -> None:
+    """Run a stage's flow as a command: `python -m flows.NAME [ARGUMENT …]`; exit 1 when it fails."""
+    names = list(inspect.signature(run.fn).parameters)
+    if len(sys.argv) - 1 != len(names):
+        sys.exit(f"usage: python -m {run.fn.__module__} {' '.join(name.upper() for name in names)}")
+    with server.selected():
+        state: State = run(return_state=True, **dict(zip(names, map(convert, sys.argv[1:]), strict=True)))
+    if not state.is_completed():
+        sys.exit(f"error: {run.name}: {state.message}")
+
+
+class StageProgress:
+    """Progress on the terminal and, for work that takes a while, as an artifact in the Prefect UI.
+
+    Args:
+        what: what is counted, such as "images".
+    """
+
+    INTERVAL = 5.0
+    """Seconds between updates; work that ends sooner makes none."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._start = self._last = time.monotonic()
+        self._artifact: Any = None
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._last < self.INTERVAL:
+            return
+        self._last = now
+        rate = done / (now - self._start)
+        left = (total - done) / rate if rate else float("inf")
+        _logger().info("%d of %d %s, %.0f/s, %.0f s left", done, total, self._what, rate, left)
+        percent = 100 * done / max(total, 1)
+        if self._artifact is None:
+            self._artifact = create_progress_artifact(percent, description=self._what)
+        else:
+            update_progress_artifact(self._artifact, percent)
+
+
+def _logger() -> Any:
+    logger: logging.Logger | logging.LoggerAdapter = get_run_logger()
+    return logger
+
+
+def _summary(report: dict[str, Any]) -> str:
+    counts = report.get("counts", {})
+    parts = [f"{value} {key}" for key, value in counts.items() if not isinstance(value, dict)]
+    return ", ".join(parts) or "done"

@@ -68,7 +68,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> Backbone:
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(name, device=device, weights_only=True)
         tokenize = open_clip.get_tokenizer(name)
-    except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
+    except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError, AssertionError) as error:
         raise InvalidData(f"{folder} does not load as an open_clip model: {error}") from error
     model.eval().requires_grad_(False)
     return Backbone(model, TextEncoder(model), preprocess, tokenize, fingerprint(folder), torch.device(device))

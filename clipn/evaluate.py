@@ -14,7 +14,7 @@ from clipn import metrics, scores
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData, NonFinite
 from clipn.scores import Evidence, Score
-from clipn.store import FeatureBatch
+from clipn.store import FeatureBatch, unit_norm
 
 BLOCK = 8192
 """Images scored at a time: bounds the memory of [images, classes] matrices."""
@@ -56,7 +56,7 @@ def evaluate(
         NonFinite: a method gave NaN or infinity; names method, set and image.
     """
     sets = (benchmark.id, *benchmark.ood)
-    images = {set_name: features[set_name].image.astype(np.float32) for set_name in sets}
+    images = {set_name: unit_norm(features[set_name].image) for set_name in sets}
     for set_name in sets:
         if not len(images[set_name]):
             raise InvalidData(f"set {set_name!r} of benchmark {name!r} holds no images")

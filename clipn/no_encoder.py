@@ -68,14 +68,16 @@ class NoTextEncoder(nn.Module):
         Returns:
             unit-norm features [B, D].
         """
-        mean = self.prompts.mean(dim=0, keepdim=True)
         if prompt_index is None:
-            return self.encoder(tokens, mean)
-        # Only the positions that the batch uses are gathered: at full context this copy would cost
-        # as much memory as the token embeddings themselves.
-        length = int(self.encoder.ends(tokens).max()) + 1
-        choices = torch.cat([self.prompts[:, :length], mean[:, :length]])
-        return self.encoder(tokens[:, :length], choices[prompt_index])
+            prompt_index = torch.full((len(tokens),), self.n_prompts, device=tokens.device)
+        # Row p takes prompt p; the last row takes an equal share of each, which is their mean.
+        choices = torch.cat(
+            [
+                torch.eye(self.n_prompts, device=tokens.device, dtype=self.prompts.dtype),
+                self.prompts.new_full((1, self.n_prompts), 1 / self.n_prompts),
+            ]
+        )
+        return self.encoder(tokens, self.prompts, choices[prompt_index])
 
 
 def save(encoder: NoTextEncoder, config: NoEncoderConfig, folder: str | Path) -> None:

@@ -1,7 +1,8 @@
-"""CLIP's causal text transformer, cut off after the last end token that a batch holds.
+"""CLIP's causal text transformer without the work that cannot change its result.
 
-Attention is causal and the text is read at its end token, so positions after it cannot change the
-result: a batch of short captions costs what its longest caption costs, not the full context.
+Attention is causal and a text is read at its end token, so positions after it have no effect. Texts
+are therefore sorted by length and encoded in chunks, each cut off after its last end token: a chunk
+costs what its longest caption costs, not the full context.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clipn.errors import UnsupportedModel
+
+CHUNK = 128
+"""Texts encoded at a time: small enough to gain from sorting, large enough to fill the hardware."""
 
 
 class TextEncoder(nn.Module):
@@ -59,23 +63,30 @@ class TextEncoder(nn.Module):
             return tokens.argmax(dim=-1)  # in CLIP's vocabulary the end token has the highest id
         return (tokens == self._end_id).int().argmax(dim=-1)
 
-    def forward(self, tokens: Tensor, prompts: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, prompts: Tensor | None = None, mix: Tensor | None = None) -> Tensor:
         """Encode texts.
 
         Args:
             tokens: token ids [B, L], L at most the context length, padded with 0.
-            prompts: added to the token embeddings, [B, context length, width] or broadcastable to it.
+            prompts: P prompts, one or several of which are added to the token embeddings,
+                [P, context length, width].
+            mix: how much of each prompt every text takes, [B, P].
 
         Returns:
             unit-norm features [B, D].
         """
         ends = self.ends(tokens)
-        length = int(ends.max()) + 1
-        x = self.token_embedding(tokens[:, :length]) + self.positional_embedding[:length]
-        if prompts is not None:
-            x = x + prompts[..., :length, :]
-        x = self.transformer(x, attn_mask=self.causal_mask[:length, :length])  # type: ignore[index]
-        x = self.ln_final(x[torch.arange(len(x), device=x.device), ends])
+        order = ends.argsort(stable=True)
+        parts = []
+        for rows in order.split(CHUNK):
+            length = int(ends[rows[-1]]) + 1
+            x = self.token_embedding(tokens[rows, :length]) + self.positional_embedding[:length]
+            if prompts is not None and mix is not None:
+                # A matrix product: gathering a prompt for each text is many times slower to differentiate.
+                x = x + (mix[rows] @ prompts[:, :length].flatten(1)).view_as(x)
+            x = self.transformer(x, attn_mask=self.causal_mask[:length, :length])  # type: ignore[index]
+            parts.append(x[torch.arange(len(rows), device=x.device), ends[rows]])
+        x = self.ln_final(torch.cat(parts)[order.argsort()])
         if isinstance(self.text_projection, nn.Linear):
             x = self.text_projection(x)
         elif self.text_projection is not None:

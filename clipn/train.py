@@ -20,7 +20,7 @@ from clipn.errors import InvalidParams, NonFinite
 from clipn.losses import image_text_binary_opposite, text_semantic_opposite
 from clipn.no_encoder import NoTextEncoder
 from clipn.schedule import adamw, cosine_lr, set_lr
-from clipn.store import FeatureBatch
+from clipn.store import FeatureBatch, unit_norm
 
 
 @dataclass(frozen=True)
@@ -154,8 +154,8 @@ def draw_batches(pairs: FeatureBatch, params: TrainParams, seed: int) -> Iterato
         for rows in order.reshape(full_batches, params.batch_size):
             yield Batch(
                 keys=[pairs.keys[row] for row in rows],
-                images=torch.from_numpy(pairs.image[rows].astype(np.float32)),
-                texts=torch.from_numpy(pairs.text[rows].astype(np.float32)),
+                images=torch.from_numpy(unit_norm(pairs.image[rows])),
+                texts=torch.from_numpy(unit_norm(pairs.text[rows])),
                 tokens=pad_sequence([torch.from_numpy(pairs.tokens[row].astype(np.int64)) for row in rows], True),
                 prompts=torch.from_numpy(rng.integers(choices, size=len(rows))),
             )

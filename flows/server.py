@@ -1,4 +1,10 @@
-"""Which Prefect server a run talks to."""
+"""Which Prefect server a stage talks to.
+
+In this order: the configured one (PREFECT_API_URL or a Prefect profile); one that already runs on the
+default port; one that lives exactly as long as the `dvc` command that runs the stage. Starting a
+server takes several seconds, so the stages of one `dvc repro` share theirs. A stage started by hand
+leaves it to Prefect, which starts a temporary server for it.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +19,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from clipn.errors import ClipnError
+from clipn.io import write_text
+from flows.paths import WORK
 
 DEFAULT_PORT = 4200
 START_SECONDS = 120
+FOLDER = WORK / "prefect"
+"""Address and log of each `dvc` command's server, named by its process."""
 
 
 def answers(url: str) -> bool:
@@ -31,10 +42,10 @@ def answers(url: str) -> bool:
 
 
 def address() -> str | None:
-    """The server to use: the configured one, else one that already runs on the default port.
+    """The API address to use, starting a server where a `dvc` command needs one; None outside of DVC.
 
     Raises:
-        ClipnError: a server is configured but does not answer.
+        ClipnError: the configured server does not answer, or the new one does not come up.
     """
     configured = PREFECT_API_URL.value()
     if configured:
@@ -43,13 +54,16 @@ def address() -> str | None:
                 f"the Prefect server at {configured} does not answer; start it, or unset PREFECT_API_URL to go without"
             )
         return configured
-    local = f"http://127.0.0.1:{DEFAULT_PORT}/api"
-    return local if answers(local) else None
+    local = _url(DEFAULT_PORT)
+    if answers(local):
+        return local
+    dvc = _dvc_process()
+    return _server_of(dvc) if dvc else None
 
 
 @contextmanager
 def selected() -> Iterator[None]:
-    """Run the block against `address()`; without one Prefect starts a server of its own for the block."""
+    """Run the block against `address()`."""
     try:
         url = address()
     except ClipnError as error:
@@ -61,35 +75,56 @@ def selected() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def started(log: Path) -> Iterator[str]:
-    """A server that runs while the block does. Gives its API address.
-
-    Args:
-        log: file for what the server prints.
-
-    Raises:
-        ClipnError: it did not come up.
-    """
-    port = DEFAULT_PORT if _is_free(DEFAULT_PORT) else _free_port()
-    url = f"http://127.0.0.1:{port}/api"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+def _dvc_process() -> psutil.Process | None:
+    """The `dvc` command above this process, if there is one."""
+    for process in psutil.Process().parents():
         try:
-            _wait(process, url, log)
-            yield url
-        finally:
-            _stop(process)
+            words = process.cmdline()
+        except psutil.Error:
+            continue
+        if any(Path(word).name == "dvc" for word in words[:3]):
+            return process
+    return None
 
 
-def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def _server_of(dvc: psutil.Process) -> str:
+    file = FOLDER / f"{dvc.pid}.url"
+    if file.is_file() and answers(file.read_text(encoding="utf-8")):
+        return file.read_text(encoding="utf-8")
+    port = DEFAULT_PORT if _is_free(DEFAULT_PORT) else _free_port()
+    url, log = _url(port), FOLDER / f"{dvc.pid}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        keeper = subprocess.Popen(
+            [sys.executable, "-m", "flows.server", str(dvc.pid), str(port)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # an interrupt of the stage must not take the server from the next one
+        )
     deadline = time.monotonic() + START_SECONDS
     while not answers(url):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise ClipnError(f"the Prefect server did not start; see {log}")
+        if keeper.poll() is not None or time.monotonic() > deadline:
+            raise ClipnError(f"the Prefect server did not start; {log} says why")
         time.sleep(0.2)
+    write_text(file, url)
+    print(f"Prefect UI: {url.removesuffix('/api')} (until dvc ends)", flush=True)
+    return url
+
+
+def keep(owner: int, port: int) -> None:
+    """Run a server on loopback for as long as the process `owner` lives."""
+    process = psutil.Process(owner)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen(command, start_new_session=True)
+    try:
+        while server.poll() is None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.5)
+    except psutil.NoSuchProcess:
+        pass
+    finally:
+        (FOLDER / f"{owner}.url").unlink(missing_ok=True)
+        _stop(server)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -103,6 +138,10 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}/api"
+
+
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
@@ -112,3 +151,7 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+if __name__ == "__main__":
+    keep(int(sys.argv[1]), int(sys.argv[2]))

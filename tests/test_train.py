@@ -125,6 +125,20 @@ def test_non_finite_loss_names_step_and_keys(tiny_clip: torch.nn.Module) -> None
             logit_scale=14.0)  # fmt: skip
 
 
+def test_half_precision_features_do_not_break_the_square_root(tiny_clip: torch.nn.Module) -> None:
+    """At the first step the no features equal the yes features, and rounding can put their cosine above 1."""
+    pairs = random_pairs(16)
+    encoder = NoTextEncoder(tiny_clip.eval())
+    assert pairs.tokens is not None
+    with torch.no_grad():
+        features = [encoder(torch.from_numpy(row.astype(np.int64))[None])[0].numpy() for row in pairs.tokens]
+    stretched = np.stack(features).astype(np.float16) * np.float16(1.0005)
+    pairs = replace(pairs, text=stretched.astype(np.float16))
+    params = replace(PARAMS, batch_size=16)
+    history = fit(encoder, draw_batches(pairs, params, 0), steps=1, steps_per_epoch=1, params=params, logit_scale=14.0)
+    assert history[0].loss_tso == pytest.approx(2 - 1e-2, abs=2e-3)
+
+
 def test_too_few_pairs_for_a_batch() -> None:
     with pytest.raises(InvalidParams, match=r"train\.batch_size is 512.*only 10 training pairs"):
         steps_per_epoch(10, 512)

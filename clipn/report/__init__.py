@@ -1,0 +1,82 @@
+"""What people look at: the table, the plots, the page, and one metrics file for `dvc metrics diff`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clipn.io import atomic_path, write_json, write_text
+from clipn.report import curves, inputs, overview, page, samples, summary, table
+
+if TYPE_CHECKING:  # the configuration imports torch, which this stage does without
+    from clipn.config import BenchmarkParams, ReportParams
+
+
+def build(
+    names: Sequence[str],
+    benchmarks: Mapping[str, BenchmarkParams],
+    seeds: Sequence[int],
+    report: ReportParams,
+    root: Path = Path(),
+) -> dict[str, Any]:
+    """Read what the earlier stages left under `root` and write everything in `reports/` that sums it up.
+
+    Written: `metrics.json`, `results.md`, `report.html`, `overview.png`, and `plots/` with `roc.csv`
+    (seeds averaged at equal false positive rate), `auroc.csv` and `histograms.csv` (first seed).
+
+    Args:
+        names: of the benchmarks that were evaluated; the first one is shown in `overview.png`.
+        benchmarks: name → its sets.
+        seeds: of the training runs, each with metrics, scores and a training log.
+        report: title, and whether to show the published table.
+        root: the project's folder.
+
+    Returns:
+        `metrics` (content of metrics.json), `headline` (benchmark → sentences), `outputs` (paths below `root`).
+
+    Raises:
+        InvalidData: a seed's file is missing, a method is missing in one seed, or a file is damaged.
+        MissingInput: an evaluation set is missing.
+        NonFinite: an input holds NaN or an infinity.
+    """
+    summaries, data = [], {}
+    for name in names:
+        runs = [inputs.read_run(root, name, benchmarks[name], seed) for seed in seeds]
+        summaries.append(summary.summarise(runs))
+        data[name] = _plots(summaries[-1], [inputs.read_scores(root, run) for run in runs])
+    training = {seed: inputs.read_training(root, seed) for seed in seeds}
+    stages = inputs.read_stages(root)
+    sets = dict.fromkeys(name for benchmark in summaries for name in (benchmark.id, *benchmark.ood))
+    shown = {name: samples.read(root, name, page.TILES) for name in sets}
+
+    metrics = summary.metrics(summaries)
+    rocs = {(name, method): roc for name, plots in data.items() for method, roc in plots.roc.items()}
+    histograms = {(name, method): h for name, plots in data.items() for method, h in plots.histograms.items()}
+    texts = {
+        "reports/results.md": table.markdown(report.title, summaries, report.published),
+        "reports/plots/roc.csv": curves.roc_csv(rocs),
+        "reports/plots/auroc.csv": curves.auroc_csv(summaries),
+        "reports/plots/histograms.csv": curves.histograms_csv(histograms),
+        "reports/report.html": page.render(report.title, summaries, data, shown, training, stages, report.published),
+    }
+    picture = overview.draw(report.title, summaries[0], shown)
+
+    write_json(root / "reports/metrics.json", metrics)
+    for name, text in texts.items():
+        write_text(root / name, text)
+    with atomic_path(root / "reports/overview.png") as temporary:
+        temporary.write_bytes(picture)
+    return {
+        "metrics": metrics,
+        "headline": {benchmark.name: summary.headline(benchmark) for benchmark in summaries},
+        "outputs": ["reports/metrics.json", *texts, "reports/overview.png"],
+    }
+
+
+def _plots(benchmark: summary.BenchmarkSummary, runs: Sequence[dict[str, inputs.Scores]]) -> page.Plots:
+    """Curves over all seeds for methods that depend on them, over the first one for the others."""
+    return page.Plots(
+        roc={m.name: curves.roc([run[m.name] for run in (runs if m.trained else runs[:1])]) for m in benchmark.methods},
+        histograms={m.name: curves.histogram(runs[0][m.name]) for m in benchmark.methods},
+    )

@@ -1,0 +1,116 @@
+"""The data of the plots, thinned to what a picture can show, and the same data as CSV for `dvc plots`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_curve
+
+from clipn.report.inputs import Scores
+from clipn.report.summary import BenchmarkSummary
+
+Floats = NDArray[np.float64]
+
+ROC_POINTS = 200
+BINS = 40
+TRAINING_POINTS = 200
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Densities per unit of the score: each times the bin width sums to one. All are [bins]."""
+
+    centres: Floats
+    id: Floats
+    ood: Floats
+
+
+def roc(runs: Sequence[Scores], points: int = ROC_POINTS) -> tuple[Floats, Floats]:
+    """ROC curve with ID as the positive class, averaged over seeds at equal false positive rate.
+
+    Curves are averaged instead of pooling the scores, since those of different seeds need not be of
+    the same scale.
+
+    Returns:
+        False and true positive rate, each [points]. The curve starts at (0, 0) and ends at (1, 1).
+    """
+    grid = np.linspace(0, 1, points - 1)
+    curves = []
+    for scores in runs:
+        labels = np.concatenate([np.ones(len(scores.id)), np.zeros(len(scores.ood))])
+        false_positive, true_positive, _ = roc_curve(labels, np.concatenate([scores.id, scores.ood]))
+        curves.append(np.interp(grid, false_positive, true_positive))
+    return np.concatenate([[0.0], grid]), np.concatenate([[0.0], np.mean(curves, axis=0)])
+
+
+def histogram(scores: Scores, bins: int = BINS) -> Histogram:
+    """Histograms of ID and OOD scores over the same bins.
+
+    The bins span the middle 99 % of all scores; what lies outside is counted in the outermost ones,
+    so that single extreme scores do not squeeze everything else into one bin.
+    """
+    low, high = np.quantile(np.concatenate([scores.id, scores.ood]).astype(np.float64), [0.005, 0.995])
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, bins + 1)
+    of_id, of_ood = (
+        np.histogram(values.astype(np.float64).clip(low, high), edges, density=True)[0]
+        for values in (scores.id, scores.ood)
+    )
+    return Histogram((edges[1:] + edges[:-1]) / 2, of_id, of_ood)
+
+
+def thin(values: Floats, points: int = TRAINING_POINTS) -> Floats:
+    """Means of at most `points` consecutive groups of nearly equal size of `values` [steps]."""
+    return np.array([group.mean() for group in np.array_split(values, min(points, len(values)))])
+
+
+def roc_csv(curves: Mapping[tuple[str, str], tuple[Floats, Floats]]) -> str:
+    """(benchmark, method) → ROC curve, as CSV text."""
+    return _csv(
+        ("benchmark", "method", "set", "fpr", "tpr"),
+        (
+            (*key, "all OOD", f"{x:.4f}", f"{y:.4f}")
+            for key, (fpr, tpr) in curves.items()
+            for x, y in zip(fpr, tpr, strict=True)
+        ),
+    )
+
+
+def auroc_csv(benchmarks: Sequence[BenchmarkSummary]) -> str:
+    """AUROC per benchmark, method and set (and the average), as CSV text; no std for a single value."""
+    return _csv(
+        ("benchmark", "method", "set", "auroc_mean", "auroc_std"),
+        (
+            (b.name, m.name, name, f"{spread.mean:.6f}", "" if spread.std is None else f"{spread.std:.6f}")
+            for b in benchmarks
+            for m in b.methods
+            for name, spread in m.auroc.items()
+        ),
+    )
+
+
+def histograms_csv(histograms: Mapping[tuple[str, str], Histogram]) -> str:
+    """(benchmark, method) → histograms, as CSV text."""
+    return _csv(
+        ("benchmark", "method", "set_kind", "bin_centre", "density"),
+        (
+            (*key, kind, f"{x:.6g}", f"{y:.6g}")
+            for key, h in histograms.items()
+            for kind, densities in (("ID", h.id), ("OOD", h.ood))
+            for x, y in zip(h.centres, densities, strict=True)
+        ),
+    )
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,83 @@
+"""Sample images of a set, chosen the same way every time, and the strip that shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from clipn import images, manifest, tars
+from clipn.errors import InvalidData
+from clipn.io import read_json
+
+MAX_PIXELS = 100_000_000
+
+
+@dataclass(frozen=True)
+class Sample:
+    image: Image.Image
+    name: str | None
+    """Class name, where the set has classes."""
+
+
+def read(root: Path, name: str, count: int) -> list[Sample]:
+    """Up to `count` images spread evenly over the set `name`, in the manifest's order.
+
+    Images that cannot be decoded are left out, as the features stage does.
+
+    Raises:
+        MissingInput: the set's manifest does not exist.
+        InvalidData: the manifest or the tar is damaged, or holds no image that can be shown.
+    """
+    folder = root / "data" / "sets" / name
+    entries = [entry for entry in manifest.read(folder / "manifest.parquet") if entry.status == manifest.SUCCESS]
+    count = min(count, len(entries))
+    chosen = [entries[(2 * i + 1) * len(entries) // (2 * count)] for i in range(count)]
+    classes = _class_names(folder / "classes.json")
+    content = _read_files(folder / "images.tar", {entry.key for entry in chosen})
+    samples = []
+    for entry in chosen:
+        try:
+            image = images.decode(content[entry.key], MAX_PIXELS)
+        except (KeyError, InvalidData):
+            continue
+        label = -1 if entry.label is None else entry.label
+        samples.append(Sample(image, classes[label] if 0 <= label < len(classes) else None))
+    if not samples:
+        raise InvalidData(f"{folder / 'images.tar'} has no image of the manifest that can be decoded; run 'dvc repro'")
+    return samples
+
+
+def strip(pictures: Sequence[Image.Image], columns: int, side: int, gap: int) -> Image.Image:
+    """The middle squares of `pictures` as tiles of `side` pixels, row by row with `columns` in each, on white."""
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * (side + gap) - gap, rows * (side + gap) - gap), "white")
+    for i, picture in enumerate(pictures):
+        # Enlarged pixels stay sharp: a smoothed 8x8 digit looks like a broken image.
+        method = Image.Resampling.LANCZOS if min(picture.size) > side else Image.Resampling.NEAREST
+        tile = ImageOps.fit(picture, (side, side), method)
+        sheet.paste(tile, (i % columns * (side + gap), i // columns * (side + gap)))
+    return sheet
+
+
+def _read_files(path: Path, keys: set[str]) -> dict[str, bytes]:
+    """Key → content of its image file."""
+    found: dict[str, bytes] = {}
+    for key, sample in tars.read(path):
+        if key in keys:
+            for extension, content in sample.items():
+                if f".{extension}" in images.SUFFIXES:
+                    found[key] = content
+            if len(found) == len(keys):
+                break
+    return found
+
+
+def _class_names(path: Path) -> list[str]:
+    """Names in the order of the labels; empty for a set without classes."""
+    names = read_json(path) if path.is_file() else []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InvalidData(f"{path} is not a list of class names; run 'dvc repro'")
+    return names

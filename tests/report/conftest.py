@@ -1,0 +1,138 @@
+"""A small finished project, made up so that means and deviations can be worked out by hand."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from clipn import manifest, report, tars
+from clipn.config import BenchmarkParams, ReportParams
+from clipn.io import write_json, write_text
+
+SETS = {"cats": 4, "dogs": 6, "cars": 2}
+BENCHMARKS = {
+    "small": BenchmarkParams(id="cats", ood=("dogs", "cars")),
+    "tiny": BenchmarkParams(id="cats", ood=("cars",)),
+}
+COLOURS = {"cats": (200, 30, 30), "dogs": (30, 120, 200), "cars": (40, 160, 60)}
+
+# seed → OOD set → (AUROC, FPR95). CTW: average AUROC .75 .80 .85 → .80 ± .05, average FPR95 .30 .25 .20 → .25 ± .05.
+CTW = {
+    0: {"dogs": (0.60, 0.5), "cars": (0.9, 0.1)},
+    1: {"dogs": (0.70, 0.4), "cars": (0.9, 0.1)},
+    2: {"dogs": (0.80, 0.3), "cars": (0.9, 0.1)},
+}
+# Average .81 / .3
+MSP = {"dogs": (0.92, 0.2), "cars": (0.7, 0.4)}
+
+
+def _metrics(seed: int, ood: tuple[str, ...], benchmark: str) -> dict[str, Any]:
+    def named(values: dict[str, tuple[float, float]]) -> dict[str, Any]:
+        return {name: {"auroc": values[name][0], "fpr95_id_interpolated": values[name][1]} for name in ood}
+
+    return {
+        "benchmark": benchmark,
+        "id": "cats",
+        "ood": list(ood),
+        "seed": seed,
+        "fpr_convention": "id-interpolated",
+        "id_accuracy": 0.75,
+        "logit_scale": 21.25,
+        "templates": "symbols",
+        "images": {name: SETS[name] for name in ("cats", *ood)},
+        "methods": {
+            "MSP": {"trained": False, "ood": named(MSP)},
+            "CLIPN-CTW": {
+                "trained": True,
+                "ood": named(CTW[seed]),
+                "decision": {"id_kept": 0.5 + seed / 4, "ood_refused": dict.fromkeys(ood, 0.5)},
+            },
+        },
+    }
+
+
+@pytest.fixture
+def metrics() -> Callable[..., dict[str, Any]]:
+    """Content of one metrics file, to change and to read."""
+
+    def make(seed: int = 0, ood: tuple[str, ...] = ("dogs", "cars"), benchmark: str = "small") -> dict[str, Any]:
+        return _metrics(seed, ood, benchmark)
+
+    return make
+
+
+def _write_scores(path: Path, seed: int, ood: tuple[str, ...]) -> None:
+    sets = [name for name in ("cats", *ood) for _ in range(SETS[name])]
+    rng = np.random.default_rng(seed)
+    table = {
+        "set": pa.array(sets),
+        "key": pa.array([f"{i:08d}" for i in range(len(sets))]),
+        "label": pa.array([0 if name == "cats" else None for name in sets], pa.int32()),
+        "predicted": pa.array([0] * len(sets), pa.int32()),
+        "CLIPN-CTW": pa.array(rng.random(len(sets)), pa.float32()),
+        "MSP": pa.array(np.linspace(0, 1, len(sets)), pa.float32()),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(table), path)
+
+
+def _write_set(folder: Path, name: str) -> None:
+    folder.mkdir(parents=True)
+    entries, files = [], []
+    for i in range(SETS[name]):
+        buffer = io.BytesIO()
+        Image.new("RGB", (8, 8), COLOURS[name]).save(buffer, "PNG")
+        key = f"{i:08d}"
+        entries.append(manifest.Entry(key=key, url=f"{i}.png", shard="images.tar", label=i % 2))
+        files.append((key, {"png": buffer.getvalue()}))
+    tars.write(folder / "images.tar", files)
+    manifest.write(folder / "manifest.parquet", entries)
+    write_json(folder / "classes.json", [f"{name} one", f"{name} two"])
+
+
+def _write_project(root: Path) -> None:
+    for name in SETS:
+        _write_set(root / "data" / "sets" / name, name)
+    for seed in CTW:
+        for benchmark, ood in (("small", ("dogs", "cars")), ("tiny", ("cars",))):
+            write_json(root / f"reports/metrics/{benchmark}/seed-{seed}.json", _metrics(seed, ood, benchmark))
+            _write_scores(root / f"data/scores/{benchmark}/seed-{seed}.parquet", seed, ood)
+        steps = "".join(f"{i},0,{1 / (i + 1)},0.5,1.5,{(2 + 1 / (i + 1)) / 2},1.0,0.001\n" for i in range(5))
+        header = "step,epoch,loss_yes,loss_no,loss_tso,loss,grad_norm,lr\n"
+        write_text(root / f"reports/training/seed-{seed}.csv", header + steps)
+    write_json(
+        root / "reports/stages/download.json",
+        {
+            "stage": "download",
+            "seconds": {"fetch": 3.0, "total": 4.5},
+            "counts": {"in": 1200, "out": 1190, "dropped": {"http_404": 10}, "shards": 3},
+            "versions": {"torch": "2"},
+        },
+    )
+    write_json(
+        root / "reports/stages/captions.json",
+        {"stage": "captions", "seconds": {"draw": 1.0, "write": 0.5}, "counts": {"out": 1200}, "versions": {}},
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with everything the report reads: benchmarks `small` (two OOD sets) and `tiny` (one), seeds 0 to 2."""
+    _write_project(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """Such a folder with its report, and what `build` returned; not to be changed."""
+    root = tmp_path_factory.mktemp("built")
+    _write_project(root)
+    return root, report.build(["small", "tiny"], BENCHMARKS, [0, 1, 2], ReportParams("Made up", True), root)

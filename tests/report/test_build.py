@@ -1,0 +1,117 @@
+"""`clipn.report.build` on a made-up project."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipn import report
+from clipn.config import BenchmarkParams, ReportParams
+from clipn.errors import InvalidData, MissingInput, NonFinite
+from clipn.io import read_json, write_json, write_text
+
+BENCHMARKS = {
+    "small": BenchmarkParams(id="cats", ood=("dogs", "cars")),
+    "tiny": BenchmarkParams(id="cats", ood=("cars",)),
+}
+Built = tuple[Path, dict[str, Any]]
+
+
+def build(
+    project: Path,
+    names: tuple[str, ...] = ("small", "tiny"),
+    seeds: tuple[int, ...] = (0, 1, 2),
+    title: str = "Made up",
+) -> dict[str, Any]:
+    return report.build(names, BENCHMARKS, seeds, ReportParams(title="Made up", published=True), project)
+
+
+def test_everything_that_is_promised_is_written(built: Built) -> None:
+    project, result = built
+    assert sorted(result["outputs"]) == [
+        "reports/metrics.json",
+        "reports/overview.png",
+        "reports/plots/auroc.csv",
+        "reports/plots/histograms.csv",
+        "reports/plots/roc.csv",
+        "reports/report.html",
+        "reports/results.md",
+    ]
+    assert all((project / name).is_file() for name in result["outputs"])
+    assert read_json(project / "reports/metrics.json") == result["metrics"]
+    assert result["metrics"]["small"]["CLIPN-CTW"]["auroc"]["average"] == 0.8
+    assert result["metrics"]["tiny"]["MSP"]["auroc"] == {"cars": 0.7, "average": 0.7}
+    assert result["headline"]["small"][1].startswith("Best average AUROC: MSP with 81.00.")
+
+
+def test_equal_input_gives_equal_bytes(project: Path, built: Built) -> None:
+    other, result = built
+    build(project)
+    for name in result["outputs"]:
+        assert (project / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def test_one_seed_and_one_set(project: Path) -> None:
+    build(project, names=("tiny",), seeds=(1,))
+    text = (project / "reports/results.md").read_text(encoding="utf-8")
+    assert "| CLIPN-CTW | seed 1 | **90.00** / **10.00** | **90.00** / **10.00** |" in text
+    assert "mean ± std" not in text
+    assert list(read_json(project / "reports/metrics.json")) == ["tiny"]
+
+
+def test_plot_data(built: Built) -> None:
+    project, _ = built
+
+    def rows(name: str) -> list[dict[str, str]]:
+        with (project / "reports/plots" / name).open(newline="") as handle:
+            return list(csv.DictReader(handle))
+
+    roc = rows("roc.csv")
+    curves = {(row["benchmark"], row["method"]) for row in roc}
+    assert len(curves) == 4
+    assert len(roc) == 4 * 200
+    assert {row["set"] for row in roc} == {"all OOD"}
+    auroc = {(r["benchmark"], r["method"], r["set"]): (r["auroc_mean"], r["auroc_std"]) for r in rows("auroc.csv")}
+    assert auroc["small", "CLIPN-CTW", "dogs"] == ("0.700000", "0.100000")
+    assert auroc["small", "MSP", "average"] == ("0.810000", "")
+    assert len(rows("histograms.csv")) == 4 * 2 * 40
+
+
+def _drop(path: Path) -> None:
+    path.unlink()
+
+
+def _without_msp(path: Path) -> None:
+    values = json.loads(path.read_text())
+    del values["methods"]["MSP"]
+    write_json(path, values)
+
+
+def _nan(path: Path) -> None:
+    write_text(path, path.read_text().replace("1.5", "nan"))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "error", "message"),
+    [
+        ("reports/metrics/small/seed-1.json", _drop, InvalidData, r"seed-1\.json"),
+        ("reports/metrics/small/seed-1.json", _without_msp, InvalidData, r"seed-1\.json.*MSP"),
+        ("data/scores/tiny/seed-2.parquet", _drop, InvalidData, r"tiny lacks seed-2\.parquet"),
+        ("reports/training/seed-2.csv", _drop, InvalidData, r"seed-2\.csv"),
+        ("reports/training/seed-2.csv", _nan, NonFinite, r"seed-2\.csv: loss_tso"),
+        ("data/sets/dogs/manifest.parquet", _drop, MissingInput, r"dogs/manifest\.parquet"),
+        ("data/sets/dogs/images.tar", _drop, InvalidData, r"dogs/images\.tar"),
+    ],
+)
+def test_damage_is_named_and_nothing_is_written(
+    project: Path, name: str, damage: Any, error: type[Exception], message: str
+) -> None:
+    damage(project / name)
+    with pytest.raises(error, match=message):
+        build(project)
+    assert not (project / "reports/metrics.json").exists()
+    assert not (project / "reports/report.html").exists()

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from clipn.config import BenchmarkParams
+from clipn.errors import InvalidData, NonFinite
+from clipn.io import write_json, write_text
+from clipn.report import inputs
+
+SMALL = BenchmarkParams(id="cats", ood=("dogs", "cars"))
+
+
+def test_run_holds_what_the_file_says(project: Path) -> None:
+    run = inputs.read_run(project, "small", SMALL, 1)
+    assert (run.seed, run.ood, run.images["dogs"]) == (1, ("dogs", "cars"), 6)
+    assert run.methods["CLIPN-CTW"].ood["dogs"][run.fpr_key] == 0.4
+    assert run.methods["CLIPN-CTW"].decision == inputs.Decision(0.75, {"dogs": 0.5, "cars": 0.5})
+    assert run.methods["MSP"].decision is None
+
+
+def test_missing_seed_is_named(project: Path) -> None:
+    with pytest.raises(InvalidData, match=r"metrics/small lacks seed-7\.json"):
+        inputs.read_run(project, "small", SMALL, 7)
+    with pytest.raises(InvalidData, match=r"training lacks seed-7\.csv"):
+        inputs.read_training(project, 7)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v.pop("templates"), "templates: "),
+        (lambda v: v.update(fpr_convention="own"), "fpr_convention: "),
+        (lambda v: v.update(seed=2), "not .*'small', 'cats'"),
+        (lambda v: v.update(ood=["dogs"]), "not .*'small', 'cats'"),
+        (lambda v: v["images"].pop("cars"), "'cars'"),
+        (lambda v: v["methods"]["MSP"]["ood"].pop("cars"), r"methods\.MSP\.ood\.cars has no auroc"),
+        (lambda v: v["methods"]["MSP"]["ood"]["dogs"].update(auroc=71.0), r"methods\.MSP\.ood\.dogs\.auroc: .*1"),
+        (lambda v: v["methods"]["MSP"]["ood"]["dogs"].pop("fpr95_id_interpolated"), "has no fpr95_id_interpolated"),
+        (lambda v: v["methods"]["CLIPN-CTW"]["decision"]["ood_refused"].pop("dogs"), "ood_refused has no dogs"),
+        (lambda v: v.update(methods={}), "methods: "),
+    ],
+)
+def test_wrong_metrics_are_refused_by_field(
+    project: Path, metrics: Callable[..., dict[str, Any]], change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    values = metrics(0)
+    change(values)
+    write_json(project / "reports/metrics/small/seed-0.json", values)
+    with pytest.raises(InvalidData, match=message) as caught:
+        inputs.read_run(project, "small", SMALL, 0)
+    assert "seed-0.json" in str(caught.value)
+
+
+def test_non_finite_metric_is_named(project: Path) -> None:
+    path = project / "reports/metrics/small/seed-0.json"
+    path.write_text(path.read_text().replace("0.92", "NaN"))
+    with pytest.raises(NonFinite, match=r"seed-0\.json: methods\.MSP\.ood\.dogs\.auroc is nan"):
+        inputs.read_run(project, "small", SMALL, 0)
+
+
+def test_scores_are_split_into_id_and_ood(project: Path) -> None:
+    run = inputs.read_run(project, "small", SMALL, 0)
+    scores = inputs.read_scores(project, run)
+    assert scores.keys() == {"MSP", "CLIPN-CTW"}
+    everything = np.linspace(0, 1, 12, dtype=np.float32)
+    np.testing.assert_array_equal(scores["MSP"].id, everything[:4])
+    np.testing.assert_array_equal(scores["MSP"].ood, everything[4:])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda t: t.drop_columns(["MSP"]), InvalidData, "has no column MSP"),
+        (lambda t: t.slice(0, 10), InvalidData, "no rows of the set 'cars'"),
+        (lambda t: t.set_column(5, "MSP", pa.array(["x"] * 12)), InvalidData, "MSP is a column of string"),
+        (lambda t: t.set_column(5, "MSP", pa.array([0.0] * 11 + [math.inf])), NonFinite, "MSP is inf in row 11"),
+        (lambda t: t.set_column(5, "MSP", pa.array([None] + [0.0] * 11)), NonFinite, "MSP is nan in row 0"),
+    ],
+)
+def test_wrong_scores_are_refused(
+    project: Path, change: Callable[[pa.Table], pa.Table], error: type[Exception], message: str
+) -> None:
+    path = project / "data/scores/small/seed-0.parquet"
+    pq.write_table(change(pq.read_table(path)), path)
+    with pytest.raises(error, match=message) as caught:
+        inputs.read_scores(project, inputs.read_run(project, "small", SMALL, 0))
+    assert "seed-0.parquet" in str(caught.value)
+
+
+def test_scores_that_are_no_parquet_are_refused(project: Path) -> None:
+    write_text(project / "data/scores/small/seed-0.parquet", "no Parquet")
+    with pytest.raises(InvalidData, match=r"seed-0\.parquet cannot be read"):
+        inputs.read_scores(project, inputs.read_run(project, "small", SMALL, 0))
+
+
+def test_training_log_is_read_by_column(project: Path) -> None:
+    log = inputs.read_training(project, 0)
+    assert log.keys() == {"step", *inputs.LOSSES}
+    np.testing.assert_array_equal(log["step"], [0, 1, 2, 3, 4])
+    np.testing.assert_allclose(log["loss_yes"], [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5])
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("step,loss_yes,loss_no,loss\n0,1,1,1\n", InvalidData, "loss_tso"),
+        ("step,loss_yes,loss_no,loss_tso,loss\n", InvalidData, "no training step"),
+        ("step,loss_yes,loss_no,loss_tso,loss\n0,1,1,1,\n", InvalidData, "no training log"),
+        ("step,loss_yes,loss_no,loss_tso,loss\n0,1,1,1,much\n", InvalidData, "much"),
+        ("step,loss_yes,loss_no,loss_tso,loss\n0,1,1,1,1\n1,1,nan,1,1\n", NonFinite, "loss_no is nan in line 3"),
+        ("", InvalidData, "no training log"),
+    ],
+)
+def test_wrong_training_logs_are_refused(tmp_path: Path, text: str, error: type[Exception], message: str) -> None:
+    write_text(tmp_path / "reports/training/seed-0.csv", text)
+    with pytest.raises(error, match=message) as caught:
+        inputs.read_training(tmp_path, 0)
+    assert "seed-0.csv" in str(caught.value)
+
+
+def test_stages_come_in_the_order_of_the_pipeline_without_the_report(project: Path) -> None:
+    folder = project / "reports/stages"
+    write_json(folder / "report.json", {"seconds": {"total": 1}, "counts": {}})
+    write_json(folder / "train-0.json", {"seconds": {"total": 1}, "counts": {"steps": 5}})
+    # The form of the stages that return their report flat, with the number of images by status.
+    flat = {"in": 3, "out": 2, "status": {"success": 2, "404": 1}, "origin": "x", "seconds": {"total": 2}}
+    write_json(folder / "backbone.json", flat)
+    stages = inputs.read_stages(project)
+    assert [stage.name for stage in stages] == ["captions", "download", "backbone", "train-0"]
+    assert [stage.seconds for stage in stages] == [1.5, 4.5, 2.0, 1.0]
+    assert stages[1].counts == {"in": 1200, "out": 1190, "shards": 3}
+    assert stages[1].dropped == {"http_404": 10}
+    assert (stages[2].counts, stages[2].dropped) == ({"in": 3, "out": 2}, {"404": 1})
+
+
+def test_no_stage_reports_are_no_error(tmp_path: Path) -> None:
+    assert inputs.read_stages(tmp_path) == []
+
+
+@pytest.mark.parametrize("values", [{"counts": {}}, {"seconds": 3, "counts": {}}, [], {"seconds": {}, "counts": 3}])
+def test_wrong_stage_reports_are_refused(tmp_path: Path, values: Any) -> None:
+    write_json(tmp_path / "reports/stages/train-0.json", values)
+    with pytest.raises(InvalidData, match=r"train-0\.json"):
+        inputs.read_stages(tmp_path)
+
+
+def test_non_finite_seconds_are_named(tmp_path: Path) -> None:
+    write_text(tmp_path / "reports/stages/train-0.json", '{"seconds": {"fit": Infinity}, "counts": {}}')
+    with pytest.raises(NonFinite, match=r"train-0\.json: seconds\.fit is inf"):
+        inputs.read_stages(tmp_path)

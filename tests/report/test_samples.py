@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from clipn import manifest, tars
+from clipn.errors import InvalidData, MissingInput
+from clipn.io import write_json
+from clipn.manifest import Entry
+from clipn.report import samples
+
+
+def test_images_are_spread_evenly_and_named(project: Path) -> None:
+    found = samples.read(project, "dogs", 3)  # keys 1, 3 and 5 of 0 to 5
+    assert [sample.name for sample in found] == ["dogs two"] * 3
+    assert found[0].image.getpixel((0, 0)) == (30, 120, 200)
+
+
+def test_no_more_images_than_there_are(project: Path) -> None:
+    assert [sample.name for sample in samples.read(project, "cars", 10)] == ["cars one", "cars two"]
+
+
+def test_set_without_classes_has_images_without_names(project: Path) -> None:
+    write_json(project / "data/sets/cars/classes.json", [])
+    assert [sample.name for sample in samples.read(project, "cars", 2)] == [None, None]
+
+
+def test_failed_and_damaged_images_are_left_out(project: Path) -> None:
+    folder = project / "data/sets/cars"
+    good = dict(tars.read(folder / "images.tar"))["00000000"]
+    tars.write(folder / "images.tar", [("a", good), ("b", {"png": b"no image"}), ("d", good)])
+    entries = [Entry(key=key, url=key, shard="images.tar") for key in "abd"]
+    manifest.write(folder / "manifest.parquet", [*entries, Entry(key="c", url="c", status="unreadable")])
+    assert len(samples.read(project, "cars", 4)) == 2
+
+
+def test_nothing_to_show_is_an_error(project: Path) -> None:
+    folder = project / "data/sets/cars"
+    tars.write(folder / "images.tar", [("00000000", {"png": b"no image"})])
+    with pytest.raises(InvalidData, match=r"cars/images\.tar has no image"):
+        samples.read(project, "cars", 2)
+    manifest.write(folder / "manifest.parquet", [])
+    with pytest.raises(InvalidData, match=r"cars/images\.tar has no image"):
+        samples.read(project, "cars", 2)
+
+
+def test_missing_set_and_wrong_class_names_are_named(project: Path) -> None:
+    with pytest.raises(MissingInput, match="boats"):
+        samples.read(project, "boats", 1)
+    write_json(project / "data/sets/cars/classes.json", {"0": "car"})
+    with pytest.raises(InvalidData, match=r"cars/classes\.json"):
+        samples.read(project, "cars", 1)
+
+
+def test_strip_lays_tiles_out_in_rows() -> None:
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    sheet = samples.strip([Image.new("RGB", (4, 4), colour) for colour in colours], columns=2, side=8, gap=2)
+    assert sheet.size == (18, 18)
+    assert [sheet.getpixel(point) for point in ((0, 0), (17, 7), (7, 17))] == colours
+    assert sheet.getpixel((9, 0)) == sheet.getpixel((17, 17)) == (255, 255, 255)
+
+
+def test_strip_takes_the_middle_square_and_keeps_pixels_sharp() -> None:
+    picture = Image.new("RGB", (4, 2), (255, 0, 0))  # red, with a blue left and a green right half in the middle
+    picture.paste((0, 0, 255), (1, 0, 2, 2))
+    picture.paste((0, 255, 0), (2, 0, 3, 2))
+    sheet = samples.strip([picture], columns=1, side=8, gap=0)
+    assert [sheet.getpixel((x, 0)) for x in (0, 3, 4, 7)] == [(0, 0, 255)] * 2 + [(0, 255, 0)] * 2

@@ -1,0 +1,86 @@
+"""Wrong parameters are refused with every problem named."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from clipn import config
+from clipn.errors import InvalidParams, MissingInput
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def values() -> dict[str, Any]:
+    return copy.deepcopy(yaml.safe_load((ROOT / "params.yaml").read_text()))
+
+
+def test_the_committed_parameters_are_valid() -> None:
+    params = config.load(ROOT / "params.yaml")
+    assert params.train.seeds == (0, 1, 2)
+    assert params.benchmarks["pictographs"].id == "pictographs"
+
+
+def test_all_problems_are_reported_at_once(values: dict[str, Any]) -> None:
+    values["train"]["learning_rate"] = 1e-3
+    values["train"]["epochs"] = 0
+    del values["download"]["retries"]
+    with pytest.raises(InvalidParams) as error:
+        config.parse(values, "my.yaml")
+    message = str(error.value)
+    assert message.startswith("my.yaml has 3 problem(s)")
+    assert "train.learning_rate: unknown parameter" in message
+    assert "train.epochs: Input should be greater than or equal to 1 (it is 0)" in message
+    assert "download.retries: is missing" in message
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("evaluate", "methods"), ["MSP", "Magic"], "unknown method 'Magic'; known: MSP, MCM"),
+        (("evaluate", "templates"), "poems", "unknown set 'poems'; known: symbols"),
+        (("evaluate", "benchmarks"), ["other"], "unknown benchmark 'other'; known: pictographs"),
+        (("evaluate", "fpr_convention"), "usual", "evaluate.fpr_convention"),
+        (("benchmarks", "pictographs", "ood"), ["nowhere"], "set 'nowhere' is not in sets"),
+        (("benchmarks", "pictographs", "ood"), ["pictographs"], "cannot be both ID and OOD"),
+        (("sets", "pictographs", "labelled"), False, "is the ID set and needs classes"),
+        (("sets", "pictographs", "block"), None, "needs block and images_per_class"),
+        (("backbone", "source"), "open_clip", "needs name and pretrained"),
+        (("backbone", "pretrain"), None, "backbone.pretrain: is needed"),
+        (("sets", "bad name"), {"reader": "folder", "path": "x"}, "sets.bad name"),
+    ],
+)
+def test_contradictions_are_named(values: dict[str, Any], path: tuple[str, ...], value: Any, message: str) -> None:
+    section = values
+    for key in path[:-1]:
+        section = section[key]
+    section[path[-1]] = value
+    with pytest.raises(InvalidParams) as error:
+        config.parse(values)
+    assert message in str(error.value)
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(MissingInput, match="clipn profile NAME"):
+        config.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(("text", "message"), [("a: [", "not valid YAML"), ("- 1", "mapping of sections, not list")])
+def test_a_file_that_is_no_mapping(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidParams, match=message):
+        config.load(path)
+
+
+def test_dvc_tracks_every_training_parameter_but_the_seeds() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    fields = {f"train.{name}" for name in config.TrainParams.__dataclass_fields__} - {"train.seeds"}
+    assert set(stages["train"]["do"]["params"]) == fields
+    evaluated = {f"evaluate.{name}" for name in config.EvaluateParams.__dataclass_fields__} - {"evaluate.benchmarks"}
+    assert set(stages["evaluate"]["params"]) == evaluated | {"benchmarks.${item.benchmark}"}

@@ -1,0 +1,101 @@
+"""The detector as a user holds it, and the command over it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from clipn import Detector, backbone, cli, no_encoder
+from clipn.errors import BackboneMismatch, InvalidData, InvalidParams
+from clipn.no_encoder import NoEncoderConfig, NoTextEncoder
+from clipn.pretrain import preprocess_cfg
+
+from .conftest import TINY
+
+CLASSES = ["sun", "cloud", "umbrella"]
+
+
+@pytest.fixture
+def folders(tiny_clip: torch.nn.Module, tmp_path: Path) -> tuple[Path, Path]:
+    """A trained model and its backbone."""
+    backbone.save(tiny_clip, TINY, preprocess_cfg(TINY), tmp_path / "clip")
+    encoder = NoTextEncoder(tiny_clip, n_prompts=2)
+    torch.manual_seed(1)
+    torch.nn.init.normal_(encoder.prompts, std=0.5)
+    config = NoEncoderConfig(2, backbone.fingerprint(tmp_path / "clip"), seed=0)
+    no_encoder.save(encoder, config, tmp_path / "model")
+    return tmp_path / "model", tmp_path / "clip"
+
+
+@pytest.fixture
+def images() -> list[Image.Image]:
+    rng = np.random.default_rng(0)
+    return [Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)) for _ in range(20)]
+
+
+def test_says_class_score_and_verdict(folders: tuple[Path, Path], images: list[Image.Image]) -> None:
+    found = Detector.load(*folders, CLASSES, template_set="simple")(images)
+    assert len(found) == 20
+    assert {detection.label for detection in found} <= set(CLASSES)
+    assert all(1 / 3 <= detection.probability <= 1 for detection in found)
+
+
+def test_calibration_accepts_the_wanted_share(folders: tuple[Path, Path], images: list[Image.Image]) -> None:
+    detector = Detector.load(*folders, CLASSES, score="MaxLogit", template_set="simple")
+    with pytest.raises(InvalidParams, match="MaxLogit has no decision of its own"):
+        detector(images)
+    detector.calibrate(images, tpr=0.75)
+    assert sum(detection.accepted for detection in detector(images)) in (15, 16)
+    with pytest.raises(InvalidData, match="at least one"):
+        detector.calibrate([])
+
+
+def test_no_images_no_detections(folders: tuple[Path, Path]) -> None:
+    assert Detector.load(*folders, CLASSES, template_set="simple")([]) == []
+
+
+def test_model_and_backbone_have_to_belong_together(folders: tuple[Path, Path], tiny_clip: torch.nn.Module) -> None:
+    with torch.no_grad():
+        tiny_clip.logit_scale += 1
+    backbone.save(tiny_clip, TINY, preprocess_cfg(TINY), folders[1])
+    with pytest.raises(BackboneMismatch, match="train again"):
+        Detector.load(*folders, CLASSES)
+    with pytest.raises(InvalidParams, match="at least one class"):
+        Detector.load(*folders, [])
+
+
+def detect(folders: tuple[Path, Path], *arguments: str) -> None:
+    cli.main(["detect", "--model", str(folders[0]), "--backbone", str(folders[1]), *arguments])
+
+
+def test_the_command_prints_a_row_for_each_image(
+    folders: tuple[Path, Path], images: list[Image.Image], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for i, image in enumerate(images[:3]):
+        image.save(tmp_path / f"photos/{i}.png")
+    detect(folders, str(tmp_path / "photos"), "--classes", "sun, cloud", "--format", "json")
+    rows = json.loads(capsys.readouterr().out)
+    assert [Path(row["image"]).name for row in rows] == ["0.png", "1.png", "2.png"]
+    assert {row["label"] for row in rows} <= {"sun", "cloud"}
+    detect(folders, str(tmp_path / "photos/0.png"), "--classes", "sun,cloud", "--score", "MCM",
+           "--calibrate", str(tmp_path / "photos"))  # fmt: skip
+    assert "1 images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [("missing.png", None, "missing.png does not exist"), ("text.png", b"hello", "text.png: not an image")],
+)
+def test_the_command_names_the_file_that_is_wrong(
+    folders: tuple[Path, Path], tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(SystemExit, match=message):
+        detect(folders, str(tmp_path / name), "--classes", "sun,cloud")

@@ -1,0 +1,147 @@
+"""From a tar and its manifest to a feature shard, with a real (small, random) tower."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from clipn import backbone, features, manifest, tars
+from clipn.backbone import Backbone
+from clipn.config import FeaturesParams
+from clipn.errors import InvalidData
+from clipn.features import ShardTask, class_features, describe, encode_shard, plan
+from clipn.manifest import Entry
+from clipn.pretrain import preprocess_cfg
+from clipn.store import FeatureStore, unit_norm, write_index
+
+from .conftest import TINY
+
+PARAMS = FeaturesParams(batch_size=4, max_pixels=10_000, max_dropped=0.2)
+
+
+@pytest.fixture
+def clip(tiny_clip: torch.nn.Module, tmp_path: Path) -> Backbone:
+    backbone.save(tiny_clip, TINY, preprocess_cfg(TINY), tmp_path / "clip")
+    return backbone.load(tmp_path / "clip")
+
+
+def png(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (20, 20, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def folder_of(path: Path, contents: list[bytes]) -> Path:
+    """A tar with a manifest that lists all its images as good."""
+    path.mkdir(parents=True, exist_ok=True)
+    samples = [(f"{i:04d}", {"png": data}) for i, data in enumerate(contents)]
+    tars.write(path / "images.tar", samples)
+    manifest.write(
+        path / "manifest.parquet",
+        [
+            Entry(key, f"{key}.png", shard="images.tar", caption=f"picture {key}", label=i % 2,
+                  sha256=hashlib.sha256(sample["png"]).hexdigest(), bytes=len(sample["png"]), width=20, height=20)
+            for i, (key, sample) in enumerate(samples)
+        ],
+    )  # fmt: skip
+    return path
+
+
+def one_task(folder: Path, out: Path) -> ShardTask:
+    (task,) = plan(folder, folder, out)
+    return task
+
+
+def test_evaluation_features_equal_the_towers_own(clip: Backbone, tmp_path: Path) -> None:
+    contents = [png(i) for i in range(10)]
+    folder = folder_of(tmp_path / "set", contents)
+    task = one_task(folder, tmp_path / "out")
+    meta = describe(clip, "evaluation", ["even", "odd"])
+    report = encode_shard(task, clip, meta, PARAMS, workers=2)
+    assert (report.rows, report.dropped, report.reused) == (10, {}, False)
+    write_index(tmp_path / "out", [task.out])
+    batch = FeatureStore.open(tmp_path / "out", clip.fingerprint).load()
+    assert batch.keys == [f"{i:04d}" for i in range(10)]
+    assert batch.label is not None
+    assert batch.label.tolist() == [0, 1] * 5
+    pixels = torch.stack([clip.preprocess(Image.open(io.BytesIO(c)).convert("RGB")) for c in contents])
+    expected = clip.model.encode_image(pixels, normalize=True).numpy()
+    np.testing.assert_allclose(unit_norm(batch.image), expected, atol=1e-3)
+
+
+def test_training_features_carry_text_and_tokens(clip: Backbone, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "set", [png(0), png(1)])
+    task = one_task(folder, tmp_path / "out")
+    encode_shard(task, clip, describe(clip, "training"), PARAMS)
+    write_index(tmp_path / "out", [task.out])
+    batch = FeatureStore.open(tmp_path / "out").load()
+    assert batch.tokens is not None
+    assert batch.text is not None
+    tokens = clip.tokenize(["picture 0000", "picture 0001"])
+    for row, full in zip(batch.tokens, tokens, strict=True):
+        assert row.tolist() == [t for t in full.tolist() if t]
+    np.testing.assert_allclose(unit_norm(batch.text), clip.text(tokens).numpy(), atol=1e-3)
+
+
+def test_a_finished_shard_is_taken_over_until_its_source_changes(clip: Backbone, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "set", [png(0), png(1)])
+    task = one_task(folder, tmp_path / "out")
+    meta = describe(clip, "evaluation")
+    encode_shard(task, clip, meta, PARAMS)
+    before = task.out.stat().st_mtime_ns
+    assert encode_shard(task, clip, meta, PARAMS).reused
+    assert task.out.stat().st_mtime_ns == before
+    relabelled = replace(task, entries=[replace(entry, label=7) for entry in task.entries])
+    assert not encode_shard(relabelled, clip, meta, PARAMS).reused
+    assert not encode_shard(task, clip, replace(meta, backbone="other"), PARAMS).reused
+
+
+def test_a_tar_cut_between_two_members_is_found(clip: Backbone, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "set", [png(0), png(1), png(2)])
+    tars.write(folder / "images.tar", list(tars.read(folder / "images.tar"))[:2])
+    with pytest.raises(InvalidData, match="lacks 1 images of the manifest, the first 0002"):
+        encode_shard(one_task(folder, tmp_path / "out"), clip, describe(clip, "evaluation"), PARAMS)
+    assert not (tmp_path / "out/images.parquet").exists()
+
+
+def test_an_image_that_was_exchanged_is_found(clip: Backbone, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "set", [png(0), png(1)])
+    tars.write(folder / "images.tar", [("0000", {"png": png(0)}), ("0001", {"png": png(9)})])
+    with pytest.raises(InvalidData, match="image 0001 is not the one in the manifest"):
+        encode_shard(one_task(folder, tmp_path / "out"), clip, describe(clip, "evaluation"), PARAMS)
+
+
+def test_unreadable_images_are_dropped_up_to_the_limit(clip: Backbone, tmp_path: Path) -> None:
+    broken = png(1)[:200]
+    few = folder_of(tmp_path / "few", [png(0), broken, *(png(i) for i in range(2, 10))])
+    report = encode_shard(one_task(few, tmp_path / "a"), clip, describe(clip, "evaluation"), PARAMS)
+    assert (report.rows, report.dropped) == (9, {"unreadable": 1})
+    many = folder_of(tmp_path / "many", [png(0), broken, broken])
+    with pytest.raises(InvalidData, match=r"2 of 3 images cannot be read.*max_dropped = 0\.2"):
+        encode_shard(one_task(many, tmp_path / "b"), clip, describe(clip, "evaluation"), PARAMS)
+
+
+def test_a_manifest_without_good_images(tmp_path: Path) -> None:
+    manifest.write(tmp_path / "manifest.parquet", [Entry("0", "http://x", status="failed_to_download")])
+    with pytest.raises(InvalidData, match="lists no good image"):
+        plan(tmp_path, tmp_path, tmp_path / "out")
+
+
+def test_class_features_are_the_renormalised_mean_over_templates(clip: Backbone) -> None:
+    found = class_features(clip.text, clip.tokenize, ["sun", "moon"], ["a {}", "the {}"], clip.device)
+    texts = clip.text(clip.tokenize(["a moon", "the moon"])).numpy().mean(axis=0)
+    np.testing.assert_allclose(found[1], texts / np.linalg.norm(texts), atol=1e-6)
+    assert found.shape == (2, 16)
+
+
+def test_work_ahead_keeps_the_order() -> None:
+    with features.ThreadPoolExecutor(3) as pool:
+        assert list(features._ahead(pool, lambda x: x * x, range(20), depth=4)) == [x * x for x in range(20)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -60,7 +61,7 @@ def write(path: str | Path, entries: Iterable[Entry]) -> None:
         InvalidData: a key appears twice.
     """
     rows = sorted((asdict(entry) for entry in entries), key=lambda row: row["key"])
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in pairwise(rows):
         if before["key"] == after["key"]:
             raise InvalidData(f"{path}: the key {after['key']!r} appears twice")
     with atomic_path(path) as temporary:

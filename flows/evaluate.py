@@ -66,4 +66,4 @@ def _show(benchmark: str, seed: int, values: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(run, int)
+    main(run)

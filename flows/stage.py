@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Any, cast
 
 from prefect import Flow, flow, get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -21,12 +21,10 @@ from clipn.io import write_json
 from flows import server
 from flows.paths import STAGES
 
-Value = TypeVar("Value")
-
 PACKAGES = ("torch", "open_clip_torch", "img2dataset", "pyarrow", "scikit-learn", "prefect")
 
 
-def stage(name: str) -> Callable[[Callable[..., dict[str, Any]]], Flow]:
+def stage(name: str) -> Callable[[Callable[..., dict[str, Any]]], Flow[..., dict[str, Any]]]:
     """Make a function the flow of a DVC stage.
 
     The function returns its report: at least `counts` and, where phases were timed, `seconds`. It is
@@ -34,7 +32,7 @@ def stage(name: str) -> Callable[[Callable[..., dict[str, Any]]], Flow]:
     else is a defect and keeps its traceback.
     """
 
-    def decorate(function: Callable[..., dict[str, Any]]) -> Flow:
+    def decorate(function: Callable[..., dict[str, Any]]) -> Flow[..., dict[str, Any]]:
         signature = inspect.signature(function)
         arguments = list(signature.parameters)
         run_name = "-".join([name, *(f"{{{argument}}}" for argument in arguments)])
@@ -61,13 +59,18 @@ def stage(name: str) -> Callable[[Callable[..., dict[str, Any]]], Flow]:
     return decorate
 
 
-def main(run: Flow, convert: type[Any] = str) -> None:
+def main(run: Flow[..., dict[str, Any]]) -> None:
     """Run a stage's flow as a command: `python -m flows.NAME [ARGUMENT …]`; exit 1 when it fails."""
-    names = list(inspect.signature(run.fn).parameters)
-    if len(sys.argv) - 1 != len(names):
-        sys.exit(f"usage: python -m {run.fn.__module__} {' '.join(name.upper() for name in names)}")
+    parameters = inspect.signature(run.fn, eval_str=True).parameters
+    if len(sys.argv) - 1 != len(parameters):
+        sys.exit(f"usage: python -m {run.fn.__module__} {' '.join(parameters).upper()}".rstrip())
+    values = {
+        name: parameter.annotation(word)
+        for (name, parameter), word in zip(parameters.items(), sys.argv[1:], strict=True)
+    }
     with server.selected():
-        state: State = run(return_state=True, **dict(zip(names, map(convert, sys.argv[1:]), strict=True)))
+        # With free parameters Prefect's own overloads do not see what return_state changes.
+        state = cast(State[Any], run(**values, return_state=True))
     if not state.is_completed():
         sys.exit(f"error: {run.name}: {state.message}")
 

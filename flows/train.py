@@ -58,4 +58,4 @@ def run(seed: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(run, int)
+    main(run)

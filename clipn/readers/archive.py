@@ -1,0 +1,155 @@
+"""Files inside tar and zip archives that nobody vouches for. Nothing is unpacked under a name of its own."""
+
+from __future__ import annotations
+
+import gzip
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, TypeVar
+
+from clipn.errors import InvalidData, MissingInput
+from clipn.readers.base import readable
+
+MAX_MEMBER_BYTES = 256 * 2**20
+MAX_MEMBERS = 500_000
+"""The largest evaluation sets have 50,000 images, and the table of members is held in memory."""
+MAX_RATIO = 100
+"""Photographs do not shrink any further; an archive that grows a hundredfold is a trap."""
+MIN_UNPACKED = 16 * 2**20
+"""Archives that unpack to no more than this may have any ratio."""
+CHUNK = 2**20
+
+# What zipfile and gzip raise on damaged files: bad structure, names, versions and contents.
+DAMAGED = (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, zlib.error, EOFError)
+
+Place = TypeVar("Place")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Regular files by name.
+
+    Attributes:
+        names: sorted by folder and name.
+        read: name → content. Raises InvalidData where it is damaged.
+    """
+
+    names: Sequence[str]
+    read: Callable[[str], bytes]
+
+
+@contextmanager
+def opened(path: Path, scratch: Path) -> Iterator[Archive]:
+    """Open a .tar, .tar.gz, .tgz or .zip; the kind is told by the content.
+
+    A compressed tar is unpacked to a nameless temporary file in `scratch`, since reading it in
+    sorted order would otherwise mean to start over for every file.
+
+    Raises:
+        MissingInput: there is no such file.
+        InvalidData: a damaged archive, one with a member outside of its own folder or the same name
+            twice, one of too many members, too large a member, or too high a compression.
+    """
+    if not path.is_file():
+        raise MissingInput(f"{path} does not exist; put the archive there or correct the set's path")
+    with ExitStack() as stack:
+        try:
+            archive = _open(path, scratch, stack)
+        except (tarfile.TarError, gzip.BadGzipFile, *DAMAGED) as error:
+            raise InvalidData(f"{path} is a damaged archive: {error}. Fetch it again") from error
+        yield archive
+
+
+def _open(path: Path, scratch: Path, stack: ExitStack) -> Archive:
+    handle = stack.enter_context(path.open("rb"))
+    start = handle.read(4)
+    handle.seek(0)
+    if start == b"PK\x03\x04":
+        return _zip(stack.enter_context(zipfile.ZipFile(handle)), path)
+    if not start.startswith(b"\x1f\x8b"):
+        return _tar(handle, path)
+    plain = stack.enter_context(tempfile.TemporaryFile(dir=scratch))  # noqa: SIM115
+    _unpack(handle, plain, path)
+    return _tar(plain, path)
+
+
+def _unpack(packed: IO[bytes], plain: IO[bytes], path: Path) -> None:
+    limit = max(MIN_UNPACKED, MAX_RATIO * path.stat().st_size)
+    with gzip.open(packed) as stream:
+        while chunk := stream.read(CHUNK):
+            if plain.tell() + len(chunk) > limit:
+                raise InvalidData(f"{path} unpacks to more than {limit} bytes, {MAX_RATIO} times its size")
+            plain.write(chunk)
+    plain.seek(0)
+
+
+def _tar(handle: IO[bytes], path: Path) -> Archive:
+    places: dict[str, tuple[int, int]] = {}
+    with tarfile.open(fileobj=handle, mode="r:", errors="backslashreplace") as tar:
+        for count, member in enumerate(tar, 1):
+            _check_count(count, path)
+            if member.isreg() and not member.issparse():
+                _add(places, member.name, (member.offset_data, member.size), member.size, path)
+        # A tar that was cut between two members looks like a shorter one; only its end mark is missing.
+        handle.seek(tar.offset)
+        if handle.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise InvalidData(f"{path} is cut off: it lacks a tar's end mark. Fetch it again")
+
+    def read(name: str) -> bytes:
+        offset, size = places[name]
+        handle.seek(offset)
+        return handle.read(size)
+
+    return Archive(_sorted(places), read)
+
+
+def _zip(container: zipfile.ZipFile, path: Path) -> Archive:
+    members: dict[str, zipfile.ZipInfo] = {}
+    limit = max(MIN_UNPACKED, MAX_RATIO * path.stat().st_size)
+    _check_count(len(container.infolist()), path)
+    if sum(member.file_size for member in container.infolist()) > limit:
+        raise InvalidData(f"{path} unpacks to more than {limit} bytes, {MAX_RATIO} times its size")
+    for member in container.infolist():
+        kind = stat.S_IFMT(member.external_attr >> 16)
+        if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise InvalidData(
+                f"{path} is encrypted or compressed in an unusual way; unpack it and use the reader 'folder'"
+            )
+        if not member.is_dir() and kind in (0, stat.S_IFREG):
+            _add(members, member.filename, member, member.file_size, path)
+
+    def read(name: str) -> bytes:
+        try:
+            return container.read(members[name])
+        except (*DAMAGED, RuntimeError, OSError) as error:  # the last two: encrypted, or a place before the start
+            raise InvalidData(f"{name} is damaged in the archive: {error}") from error
+
+    return Archive(_sorted(members), read)
+
+
+def _check_count(count: int, path: Path) -> None:
+    if count > MAX_MEMBERS:
+        raise InvalidData(f"{path} has more than {MAX_MEMBERS} members")
+
+
+def _add(places: dict[str, Place], name: str, place: Place, size: int, path: Path) -> None:
+    parts = name.replace("\\", "/").split("/")
+    if parts[0] == "" or parts[0].endswith(":") or ".." in parts:
+        raise InvalidData(f"{path} has a member outside of its own folder: {name!r}; do not trust this archive")
+    if size > MAX_MEMBER_BYTES:
+        raise InvalidData(f"{path}: {name!r} has {size} bytes, limit {MAX_MEMBER_BYTES}")
+    name = str(PurePosixPath(readable(name)))
+    if name in places:
+        raise InvalidData(f"{path} has the member {name!r} twice")
+    places[name] = place
+
+
+def _sorted(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=lambda name: name.split("/"))

@@ -1,0 +1,120 @@
+"""Profiles compose, pass the check and equal what DVC composes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dvc.utils.hydra import compose_and_dump
+
+from clipn import profiles
+from clipn.config import Params, load, parse
+from clipn.errors import InvalidParams, MissingInput
+from clipn.readers.registry import registered
+
+ROOT = Path(__file__).parent.parent
+NAMES = ("cc3m", "miniature", "quick", "smoke")
+
+
+@pytest.fixture(autouse=True)
+def in_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def test_names() -> None:
+    assert profiles.names() == list(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_profile_passes_the_check_and_takes_registered_sets_as_they_are(name: str) -> None:
+    params = parse(profiles.compose(name), name)
+    for options in params.sets.values():
+        assert Path(options.path).exists()
+        if options.registered:
+            entry = registered(options.registered)
+            assert entry.reader == options.reader
+            assert entry.classes or not options.labelled
+    assert Path(params.captions.path).exists()
+    assert Path(params.backbone.path).exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dvc_composes_the_same(name: str, tmp_path: Path) -> None:
+    compose_and_dump(str(tmp_path / "params.yaml"), str(ROOT / "conf"), None, "config", "", [f"profile={name}"])
+    assert yaml.safe_load((tmp_path / "params.yaml").read_text()) == profiles.compose(name)
+
+
+def test_the_committed_parameters_are_the_miniature_world() -> None:
+    assert yaml.safe_load(Path("params.yaml").read_text()) == profiles.compose("miniature")
+
+
+def test_smoke_is_the_miniature_world_made_small() -> None:
+    smoke, miniature = profiles.compose("smoke"), profiles.compose("miniature")
+    assert smoke["sets"].keys() == miniature["sets"].keys()
+    assert smoke["sets"]["greek"] == miniature["sets"]["greek"] | {"images_per_class": 2}
+    assert smoke["backbone"]["pretrain"] == miniature["backbone"]["pretrain"] | {"epochs": 1}
+    assert smoke["benchmarks"] == miniature["benchmarks"]
+
+
+def test_cc3m_trains_as_the_paper_did() -> None:
+    params: Params = parse(profiles.compose("cc3m"))
+    assert (params.backbone.name, params.backbone.pretrained) == ("ViT-B-16", "laion2b_s34b_b88k")
+    train = params.train
+    assert (train.epochs, train.batch_size, train.lr, train.weight_decay) == (10, 2048, 3e-4, 0.2)
+    assert (train.beta1, train.beta2, train.eps, train.n_prompts, len(train.seeds)) == (0.9, 0.98, 1e-6, 16, 3)
+    assert params.benchmarks["imagenet"].ood == ("inaturalist", "sun", "textures", "places")
+    assert (params.evaluate.logit_scale, params.evaluate.fpr_convention) == (100.0, "id-interpolated")
+    assert params.captions.limit is None
+
+
+def test_overrides() -> None:
+    values = profiles.compose("miniature", ["train.epochs=3", "train.seeds=[7]", "~sets.cards"])
+    assert (values["train"]["epochs"], values["train"]["seeds"]) == (3, [7])
+    assert "cards" not in values["sets"]
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("train.epoch=3", "train.epoch=3: train has no key 'epoch'; known: seeds, epochs, batch_size"),
+        ("trian.epochs=3", "profile 'smoke' has no key 'trian'; known: world, captions"),
+        ("world.seed.x=1", "seed has no key 'x'; known: none"),
+        ("train.epochs=[1", r"profile 'smoke' with train\.epochs=\[1: "),
+        ("world.seed=${nowhere}", r"with world\.seed=\$\{nowhere\}: .*nowhere"),
+    ],
+)
+def test_bad_overrides(override: str, problem: str) -> None:
+    with pytest.raises(InvalidParams, match=problem):
+        profiles.compose("smoke", [override])
+
+
+def test_an_unknown_profile_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(InvalidParams, match="unknown profile 'paper'; known: cc3m, miniature, quick, smoke"):
+        profiles.compose("paper")
+
+
+def test_outside_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    calls: list[Any] = [profiles.names, lambda: profiles.compose("smoke"), lambda: profiles.write("smoke")]
+    for call in calls:
+        with pytest.raises(MissingInput, match=r"conf/config\.yaml does not exist in .*project's root"):
+            call()
+
+
+def test_write(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    profiles.write("smoke", path, ["train.lr=0.001"])
+    assert load(path).train.lr == 0.001
+    assert path.read_text().startswith("# Composed from conf/; ")
+    assert path.read_text().splitlines()[0].endswith(": clipn profile smoke train.lr=0.001")
+    assert yaml.safe_load(path.read_text()) == profiles.compose("smoke", ["train.lr=0.001"])
+
+
+def test_wrong_values_leave_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("old")
+    with pytest.raises(InvalidParams, match=r"'smoke' has 2 problem\(s\):\n.*captions\.speed.*\n.*train\.lr"):
+        profiles.write("smoke", path, ["train.lr=-1", "+captions.speed=3"])
+    assert path.read_text() == "old"

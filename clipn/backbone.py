@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import open_clip
 import torch
 from open_clip.pretrained import download_pretrained_from_hf
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -19,11 +21,6 @@ from torch import Tensor, nn
 from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInput
 from clipn.io import atomic_folder, read_json, write_json
 from clipn.text import TextEncoder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from PIL import Image
 
 WEIGHTS = "open_clip_model.safetensors"
 CONFIG = "open_clip_config.json"
@@ -70,7 +67,8 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> Backbone:
         tokenize = open_clip.get_tokenizer(name)
     except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError, AssertionError) as error:
         raise InvalidData(f"{folder} does not load as an open_clip model: {error}") from error
-    model.eval().requires_grad_(False)
+    # Convolutions run up to twice as fast in this layout; `features` gives images in it too.
+    model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     return Backbone(model, TextEncoder(model), preprocess, tokenize, fingerprint(folder), torch.device(device))
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from scipy.special import softmax
 
@@ -16,7 +15,7 @@ from clipn import backbone as backbones
 from clipn import no_encoder, scores, templates
 from clipn.backbone import Backbone
 from clipn.errors import InvalidData, InvalidParams
-from clipn.features import class_features
+from clipn.features import class_features, encode_images
 from clipn.scores import DecidesAlone, Evidence, Score
 
 BATCH = 64
@@ -107,9 +106,7 @@ class Detector:
         parts = []
         for start in range(0, len(images), BATCH):
             pixels = torch.stack([self.backbone.preprocess(image) for image in images[start : start + BATCH]])
-            with torch.inference_mode():
-                features = self.backbone.model.encode_image(pixels.to(self.backbone.device))  # type: ignore[operator]
-            parts.append(F.normalize(features.float(), dim=-1).cpu().numpy())
+            parts.append(encode_images(self.backbone, pixels))
         return np.concatenate(parts)
 
     def __call__(self, images: Sequence[Image.Image]) -> list[Detection]:

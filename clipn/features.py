@@ -168,6 +168,15 @@ def encode_shard(
     return report
 
 
+def encode_images(backbone: Backbone, pixels: Tensor) -> NDArray[np.float32]:
+    """Unit-norm image features [N, D] of preprocessed images [N, 3, H, W]; bfloat16 inside the tower on a GPU."""
+    on_gpu = backbone.device.type == "cuda"
+    inputs = pixels.to(backbone.device, memory_format=torch.channels_last)
+    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=on_gpu):
+        features = backbone.model.encode_image(inputs)  # type: ignore[operator]
+    return F.normalize(features.float(), dim=-1).cpu().numpy()
+
+
 def encode_texts(encode: Callable[[Tensor], Tensor], tokens: Tensor, device: torch.device) -> NDArray[np.float32]:
     """Features [N, D] of token ids [N, L] by a yes or no text encoder, in batches."""
     with torch.inference_mode():
@@ -236,10 +245,7 @@ def _ahead(pool: ThreadPoolExecutor, function: Callable[[In], Out], items: Itera
 
 def _encode(entries: Sequence[Entry], pixels: Tensor, backbone: Backbone, kind: str) -> FeatureBatch:
     keys = [entry.key for entry in entries]
-    on_gpu = backbone.device.type == "cuda"
-    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=on_gpu):
-        features = backbone.model.encode_image(pixels.to(backbone.device))  # type: ignore[operator]
-    image = F.normalize(features.float(), dim=-1).cpu().numpy()
+    image = encode_images(backbone, pixels)
     if kind != "training":
         label = np.array([-1 if entry.label is None else entry.label for entry in entries], np.int32)
         return FeatureBatch(keys, image, label=label)

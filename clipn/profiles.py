@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from clipn.config import parse
 from clipn.errors import InvalidParams, MissingInput
 from clipn.io import write_text
 
@@ -77,8 +78,6 @@ def write(profile: str, path: str | Path = "params.yaml", overrides: Sequence[st
         MissingInput: the current folder has no `conf`.
         InvalidParams: as `compose`, or a value is wrong; the file stays as it was.
     """
-    from clipn.config import parse  # imports torch
-
     values = compose(profile, overrides)
     parse(values, f"profile {profile!r}")
     command = " ".join(["clipn profile", profile, *overrides])

@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clipn import class_names, images, manifest, tars
+from clipn.config import SetParams, WorldParams
 from clipn.errors import ClipnError, InvalidData, InvalidParams, MissingInput
 from clipn.fetch import fetch
 from clipn.io import atomic_folder, sha256, write_json
@@ -22,9 +23,6 @@ from clipn.readers import folder as folder_reader
 from clipn.readers.registry import Registered, registered
 from clipn.readers.symbols import symbols_of
 from clipn.timing import Phases
-
-if TYPE_CHECKING:  # the configuration imports torch, which this stage does without
-    from clipn.config import SetParams, WorldParams
 
 TAR = "images.tar"
 MANIFEST = "manifest.parquet"

@@ -26,7 +26,7 @@ def workers() -> int:
 
 def download_threads() -> int:
     """CLIPN_DOWNLOAD_THREADS: connections of each downloading process."""
-    return _count("CLIPN_DOWNLOAD_THREADS", 32)
+    return _count("CLIPN_DOWNLOAD_THREADS", 16)
 
 
 def _count(variable: str, default: int) -> int:

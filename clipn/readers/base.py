@@ -8,17 +8,14 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clipn.config import SetParams, WorldParams
 from clipn.errors import InvalidData
 from clipn.images import SUFFIXES
-
-if TYPE_CHECKING:
-    from clipn.config import SetParams, WorldParams
 
 NUMERALS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGITS = tuple(f"digit {numeral}" for numeral in NUMERALS)

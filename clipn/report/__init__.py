@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from clipn.config import BenchmarkParams, ReportParams
 from clipn.io import atomic_path, write_json, write_text
 from clipn.report import curves, inputs, overview, page, samples, summary, table
-
-if TYPE_CHECKING:  # the configuration imports torch, which this stage does without
-    from clipn.config import BenchmarkParams, ReportParams
 
 
 def build(
@@ -46,8 +44,8 @@ def build(
         summaries.append(summary.summarise(runs))
         data[name] = _plots(summaries[-1], [inputs.read_scores(root, run) for run in runs])
     training = {seed: inputs.read_training(root, seed) for seed in seeds}
-    stages = inputs.read_stages(root)
     sets = dict.fromkeys(name for benchmark in summaries for name in (benchmark.id, *benchmark.ood))
+    stages = inputs.read_stages(root, _stages(names, sets, seeds))
     shown = {name: samples.read(root, name, page.TILES) for name in sets}
 
     metrics = summary.metrics(summaries)
@@ -72,6 +70,16 @@ def build(
         "headline": {benchmark.name: summary.headline(benchmark) for benchmark in summaries},
         "outputs": ["reports/metrics.json", *texts, "reports/overview.png"],
     }
+
+
+def _stages(benchmarks: Iterable[str], sets: Iterable[str], seeds: Sequence[int]) -> list[str]:
+    """Names of the stages that led here, in their order; reports of another profile's stages may lie beside theirs."""
+    return [
+        *("captions", "download", "backbone", "features"),
+        *(f"{stage}-{name}" for stage in ("sets", "set_features") for name in sets),
+        *(f"train-{seed}" for seed in seeds),
+        *(f"evaluate-{name}-{seed}" for name in benchmarks for seed in seeds),
+    ]
 
 
 def _plots(benchmark: summary.BenchmarkSummary, runs: Sequence[dict[str, inputs.Scores]]) -> page.Plots:

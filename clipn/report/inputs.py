@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -15,15 +16,11 @@ from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData, NonFinite
 from clipn.io import read_json
-from clipn.manifest import SUCCESS
 from clipn.metrics import fpr95_key
 
-if TYPE_CHECKING:  # the configuration imports torch, which this stage does without
-    from clipn.config import BenchmarkParams
-
-STAGES = ("captions", "download", "backbone", "features", "sets", "set_features", "train", "evaluate")
 LOSSES = ("loss_yes", "loss_no", "loss_tso", "loss")
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -180,31 +177,24 @@ def read_training(root: Path, seed: int) -> dict[str, NDArray[np.float64]]:
     return columns
 
 
-def read_stages(root: Path) -> list[Stage]:
-    """Read `reports/stages/*.json` in the order of the stages; the report's own, an earlier one, is left out.
+def read_stages(root: Path, names: Iterable[str]) -> list[Stage]:
+    """Read `reports/stages/<name>.json` of those stages that have one.
 
     Raises:
         InvalidData: a file is no stage report.
         NonFinite: a value is NaN or infinite.
     """
-    paths = [path for path in (root / "reports" / "stages").glob("*.json") if path.stem != "report"]
-    return [_stage(path) for path in sorted(paths, key=lambda path: (_position(path.stem), path.stem))]
-
-
-def _position(name: str) -> int:
-    stage = name.partition("-")[0]
-    return STAGES.index(stage) if stage in STAGES else len(STAGES)
+    paths = [root / "reports" / "stages" / f"{name}.json" for name in names]
+    return [_stage(path) for path in paths if path.is_file()]
 
 
 def _stage(path: Path) -> Stage:
     values = read_json(path)
     refuse_non_finite(values, path)
     try:
-        seconds = values["seconds"]
-        total = float(seconds["total"] if "total" in seconds else sum(seconds.values()))
-        counts = values.get("counts", values)
-        dropped = counts.get("dropped") or {k: n for k, n in counts.get("status", {}).items() if k != SUCCESS}
-        return Stage(path.stem, total, {k: n for k, n in counts.items() if type(n) is int}, dict(dropped))
+        counts = values.get("counts", {})
+        numbers = {kind: count for kind, count in counts.items() if type(count) is int}
+        return Stage(path.stem, float(values["seconds"]["total"]), numbers, dict(counts.get("dropped", {})))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidData(f"{path} is no stage report with seconds and counts ({error!r}); run 'dvc repro'") from error
 

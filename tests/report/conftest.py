@@ -119,7 +119,7 @@ def _write_project(root: Path) -> None:
     )
     write_json(
         root / "reports/stages/captions.json",
-        {"stage": "captions", "seconds": {"draw": 1.0, "write": 0.5}, "counts": {"out": 1200}, "versions": {}},
+        {"stage": "captions", "seconds": {"draw": 1.0, "total": 1.5}, "counts": {"out": 1200}, "versions": {}},
     )
 
 

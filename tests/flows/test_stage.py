@@ -1,0 +1,82 @@
+"""What every stage gets: a report, a readable run, and messages instead of tracebacks."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+
+from clipn.errors import InvalidData
+from flows import server, stage
+
+
+@stage.stage("count")
+def count(name: str, seed: int) -> dict[str, Any]:
+    """Count something."""
+    if name == "empty":
+        raise InvalidData("the folder 'empty' holds nothing; put something in")
+    if name == "defect":
+        raise ZeroDivisionError("a bug")
+    return {"counts": {"out": seed}, "seconds": {"reading": 0.5}}
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(server, "DEFAULT_PORT", 1)  # no server of the machine's user is looked for
+    return tmp_path
+
+
+def run_as_command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["count", *arguments])
+    stage.main(count)
+
+
+def test_a_command_converts_its_arguments_and_writes_the_report(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_as_command(monkeypatch, "photos", "3")
+    report = json.loads((project / "reports/stages/count-photos-3.json").read_text())
+    assert report["stage"] == "count-photos-3"
+    assert report["counts"] == {"out": 3}
+    assert report["seconds"]["reading"] == 0.5
+    assert report["seconds"]["total"] >= 0
+    assert set(report["versions"]) == set(stage.PACKAGES)
+
+
+def test_the_run_has_a_readable_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_as_command(monkeypatch, "named", "4")
+    with get_client(sync_client=True) as client:
+        names = {run.name for run in client.read_flow_runs()}
+    assert "count-named-4" in names
+
+
+def test_a_users_mistake_is_a_message_and_a_failed_run(
+    project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(SystemExit, match="error: count: the folder 'empty' holds nothing"):
+        run_as_command(monkeypatch, "empty", "1")
+    assert "Traceback" not in caplog.text
+    assert not (project / "reports").exists()
+    with get_client(sync_client=True) as client:
+        (run,) = [run for run in client.read_flow_runs() if run.name == "count-empty-1"]
+    assert run.state_name == "Failed"
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(SystemExit, match="a bug"):
+        run_as_command(monkeypatch, "defect", "1")
+    assert "Traceback" in caplog.text
+
+
+def test_missing_arguments_show_the_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match=r"usage: python -m .* NAME SEED"):
+        run_as_command(monkeypatch, "photos")
+
+
+def test_a_server_that_is_configured_but_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "answers", lambda url: False)
+    with pytest.raises(SystemExit, match=r"does not answer; start it, or unset PREFECT_API_URL"):
+        run_as_command(monkeypatch, "photos", "3")

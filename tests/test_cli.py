@@ -1,0 +1,52 @@
+"""The command line as a user meets it. `clipn detect` is tested with the detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clipn import cli
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_profiles_are_listed_and_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "conf").symlink_to(ROOT / "conf")
+    (tmp_path / "clipn").symlink_to(ROOT / "clipn")
+    monkeypatch.chdir(tmp_path)
+    cli.main(["profile"])
+    assert capsys.readouterr().out.split() == ["cc3m", "miniature", "quick", "smoke"]
+    cli.main(["profile", "smoke", "train.epochs=7"])
+    assert "epochs: 7" in (tmp_path / "params.yaml").read_text()
+    cli.main(["check"])
+    assert "are fine" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["profile", "huge"], "unknown profile 'huge'"),
+        (["profile", "smoke", "train.speed=1"], "no key 'speed'"),
+        (["profile", "smoke", "train.epochs=0"], "train.epochs"),
+        (["inspect", "nothing"], "nothing does not exist"),
+    ],
+)
+def test_mistakes_end_with_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "conf").symlink_to(ROOT / "conf")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as error:
+        cli.main(arguments)
+    assert str(error.value).startswith("error: ")
+    assert message in str(error.value)
+    assert not (tmp_path / "params.yaml").exists()
+
+
+def test_check_outside_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"params\.yaml does not exist"):
+        cli.main(["check"])

@@ -1,0 +1,63 @@
+"""`clipn inspect` on each kind of file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from clipn import manifest
+from clipn.errors import InvalidData, MissingInput
+from clipn.inspection import describe
+from clipn.manifest import Entry
+from clipn.store import FeatureBatch, FeatureMeta, write_index, write_shard
+
+META = FeatureMeta(2, "abc", "size=32", 20.0, "evaluation", ("sun", "moon"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    path = tmp_path / "00000.parquet"
+    with write_shard(path, META) as writer:
+        writer.append(FeatureBatch(["a"], np.eye(2, dtype=np.float32)[:1], label=np.zeros(1, np.int32)))
+    write_index(tmp_path, [path])
+    return tmp_path
+
+
+def test_a_store_and_a_shard(store: Path) -> None:
+    text = "\n".join(describe(store))
+    assert "feature store, 1 rows" in text
+    assert "evaluation features: 2 numbers, float16, unit norm" in text
+    assert "2 classes: sun, moon" in text
+    shard = "\n".join(describe(store / "00000.parquet"))
+    assert "image: fixed_size_binary[4]" in shard
+    assert "backbone abc, logit scale 20" in shard
+
+
+def test_a_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.parquet"
+    manifest.write(path, [Entry("1", "http://a"), Entry("2", "http://b", status="failed_to_download")])
+    lines = list(describe(path))
+    assert "  1 × success" in lines
+    assert "  1 × failed_to_download" in lines
+    assert any(line.startswith("  sha256: string  (of the image file") for line in lines)
+
+
+def test_any_other_parquet_file(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"MSP": [0.5, 0.25]}), tmp_path / "scores.parquet")
+    first, second = describe(tmp_path / "scores.parquet")
+    assert "2 rows in 1 row groups" in first
+    assert second == "  MSP: double"
+
+
+def test_what_cannot_be_inspected(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"no")
+    with pytest.raises(InvalidData, match="no Parquet file"):
+        list(describe(tmp_path / "a.parquet"))
+    with pytest.raises(InvalidData, match=r"folder without index\.json"):
+        list(describe(tmp_path))
+    with pytest.raises(MissingInput, match="does not exist"):
+        list(describe(tmp_path / "nothing"))

@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh machine: `make repro` and `make test`.
 PYTHON ?= python3.11
 VENV ?= .venv
-BIN := $(CURDIR)/$(VENV)/bin
+BIN := $(abspath $(VENV))/bin
 READY := $(VENV)/.ready
 
 # Address of PyTorch's own CPU wheel index, for machines without a GPU: saves several GB of CUDA libraries.
@@ -11,7 +11,7 @@ PROFILE ?=
 OVERRIDES ?=
 
 export PATH := $(BIN):$(PATH)
-export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+export VIRTUAL_ENV := $(abspath $(VENV))
 
 .DEFAULT_GOAL := help
 .PHONY: help env repro test lint format lock ui clean

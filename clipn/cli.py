@@ -9,16 +9,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from clipn import images, scores, templates
 from clipn.errors import ClipnError, InvalidData, MissingInput
 from clipn.io import read_json
 
 MAX_PIXELS = 100_000_000
+SETS = Path("data/sets")
+SET_FEATURES = Path("data/features/sets")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     detect.add_argument("images", nargs="+", type=Path, help="image files or folders of them")
     known = detect.add_mutually_exclusive_group(required=True)
     known.add_argument("--classes", help="class names, comma-separated, or a file with one a line")
-    known.add_argument("--set", help="take the classes of an evaluation set, such as pictographs")
+    known.add_argument("--set", help="take classes and threshold of an evaluation set that went through the pipeline")
     detect.add_argument("--model", type=Path, default=Path("models/clipn/seed-0"), help="default: %(default)s")
     detect.add_argument("--backbone", type=Path, default=Path("data/backbone"), help="default: %(default)s")
     detect.add_argument("--score", choices=list(scores.REGISTRY), default="CLIPN-ATD", help="default: %(default)s")
@@ -80,9 +83,10 @@ def _detect(options: argparse.Namespace) -> None:
         template_set=options.templates,
         device=options.device,
     )
-    if options.calibrate:
-        threshold = detector.calibrate([_open(p) for p in _image_files([options.calibrate])], options.tpr)
-        print(f"threshold {threshold:.4f} accepts {options.tpr:.0%} of {options.calibrate}", file=sys.stderr)
+    if options.calibrate or options.set:
+        known, source = _known_images(options)
+        threshold = detector.calibrate(known, options.tpr)
+        print(f"threshold {threshold:.4f} accepts {options.tpr:.0%} of {source}", file=sys.stderr)
     found = detector([_open(path) for path in paths])
     rows = [{"image": str(path), **asdict(detection)} for path, detection in zip(paths, found, strict=True)]
     if options.format == "json":
@@ -92,7 +96,7 @@ def _detect(options: argparse.Namespace) -> None:
         writer.writeheader()
         writer.writerows(rows)
     else:
-        table = Table("image", "known?", "class", "probability", options.score)
+        table = Table(Column("image", overflow="fold"), "known?", "class", "probability", options.score)
         for row in rows:
             verdict = "[green]yes[/]" if row["accepted"] else "[red]no[/]"
             table.add_row(row["image"], verdict, row["label"], f"{row['probability']:.3f}", f"{row['score']:.4f}")
@@ -128,13 +132,24 @@ def _check(options: argparse.Namespace) -> None:
 
 def _classes(options: argparse.Namespace) -> list[str]:
     if options.set:
-        names = read_json(Path("data/sets") / options.set / "classes.json")
+        names = read_json(SETS / options.set / "classes.json")
         if not names:
             raise InvalidData(f"the set {options.set!r} has no classes; name them with --classes")
         return names
     path = Path(options.classes)
     text = path.read_text(encoding="utf-8") if path.is_file() else options.classes.replace(",", "\n")
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _known_images(options: argparse.Namespace) -> tuple[Any, Path]:
+    """In-distribution images for the threshold, or their features, and where they come from."""
+    if options.calibrate:
+        return [_open(path) for path in _image_files([options.calibrate])], options.calibrate
+    from clipn.backbone import fingerprint
+    from clipn.store import FeatureStore
+
+    folder = SET_FEATURES / options.set
+    return FeatureStore.open(folder, fingerprint(options.backbone)).load().image, folder
 
 
 def _image_files(paths: Sequence[Path]) -> list[Path]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from scipy.special import softmax
 
@@ -17,6 +18,7 @@ from clipn.backbone import Backbone
 from clipn.errors import InvalidData, InvalidParams
 from clipn.features import class_features, encode_images
 from clipn.scores import DecidesAlone, Evidence, Score
+from clipn.store import unit_norm
 
 BATCH = 64
 
@@ -124,7 +126,10 @@ class Detector:
         elif isinstance(self._score, DecidesAlone):
             accepted = self._score.keeps(features)
         else:
-            raise InvalidParams(f"{self._score.name} has no decision of its own; call calibrate() or set a threshold")
+            raise InvalidParams(
+                f"{self._score.name} has no decision of its own; calibrate it on in-distribution images "
+                "(Detector.calibrate, or clipn detect --calibrate FOLDER)"
+            )
         probabilities = softmax(self.evidence.logit_scale * features @ self.evidence.yes.T, axis=1)
         winners = probabilities.argmax(axis=1)
         return [
@@ -132,17 +137,24 @@ class Detector:
             for winner, row, value, keep in zip(winners, probabilities, values, accepted, strict=True)
         ]
 
-    def calibrate(self, images: Sequence[Image.Image], tpr: float = 0.95) -> float:
-        """Set the threshold so that a share `tpr` of these in-distribution images is accepted.
+    def calibrate(self, images: Sequence[Image.Image] | NDArray[np.floating], tpr: float = 0.95) -> float:
+        """Set the threshold so that a share `tpr` of in-distribution images is accepted.
+
+        Args:
+            images: N images, or their features [N, D] as a feature store holds them.
+            tpr: the share to accept, above 0 and at most 1.
 
         Returns:
             the threshold.
 
         Raises:
             InvalidData: no images.
+            InvalidParams: `tpr` is no such share.
         """
-        if not images:
+        if not 0 < tpr <= 1:
+            raise InvalidParams(f"tpr is {tpr}; it is a share of images, above 0 and at most 1")
+        if not len(images):
             raise InvalidData("calibration needs at least one in-distribution image")
-        values = self._score.score(self.features(images))
-        self.threshold = float(np.quantile(values, 1 - tpr, method="lower"))
+        features = unit_norm(images) if isinstance(images, np.ndarray) else self.features(images)
+        self.threshold = float(np.quantile(self._score.score(features), 1 - tpr, method="lower"))
         return self.threshold

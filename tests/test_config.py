@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from clipn import config
+from clipn import config, profiles
 from clipn.errors import InvalidParams, MissingInput
 
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
-def values() -> dict[str, Any]:
-    return copy.deepcopy(yaml.safe_load((ROOT / "params.yaml").read_text()))
+def values(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.chdir(ROOT)
+    return profiles.compose("miniature")
 
 
-def test_the_committed_parameters_are_valid() -> None:
-    params = config.load(ROOT / "params.yaml")
+def test_the_default_profile_is_valid(values: dict[str, Any]) -> None:
+    params = config.parse(values)
     assert params.train.seeds == (0, 1, 2)
     assert params.benchmarks["pictographs"].id == "pictographs"
 

@@ -51,8 +51,14 @@ def test_calibration_accepts_the_wanted_share(folders: tuple[Path, Path], images
         detector(images)
     detector.calibrate(images, tpr=0.75)
     assert sum(detection.accepted for detection in detector(images)) in (15, 16)
+    threshold = detector.threshold
+    assert detector.calibrate(detector.features(images).astype(np.float16), tpr=0.75) == pytest.approx(
+        threshold, rel=1e-2
+    )
     with pytest.raises(InvalidData, match="at least one"):
         detector.calibrate([])
+    with pytest.raises(InvalidParams, match=r"tpr is 95"):
+        detector.calibrate(images, tpr=95)
 
 
 def test_no_images_no_detections(folders: tuple[Path, Path]) -> None:

@@ -38,8 +38,17 @@ SCHEMA = pa.schema(
 NOT_AN_IMAGE = b"<!doctype html><title>Not found</title>This picture has moved.\n"
 
 
-def prepare(captions: CaptionsParams, world: WorldParams, out: Path, progress: Progress = silent) -> dict[str, Any]:
+def prepare(
+    captions: CaptionsParams, world: WorldParams, out: Path, *, cache: Path, progress: Progress = silent
+) -> dict[str, Any]:
     """Write `captions.parquet`, and for the miniature world the images beside it, to the folder `out`.
+
+    Args:
+        captions: the source and what to take of it.
+        world: how the miniature world is drawn.
+        out: the folder to write, whole or not at all.
+        cache: where a fetched official list is kept.
+        progress: told the rows done and in all.
 
     Returns:
         the stage's report: source, and `counts` of rows in and out and of rows dropped by reason.
@@ -57,7 +66,7 @@ def prepare(captions: CaptionsParams, world: WorldParams, out: Path, progress: P
         elif captions.source == "table":
             rows, report = _read_table(Path(captions.path), captions.limit)
         else:
-            rows, report = _read_cc3m(folder, captions.limit, progress)
+            rows, report = _read_cc3m(cache, captions.limit, progress)
         table = pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False)
         pq.write_table(table.replace_schema_metadata(), folder / FILE_NAME)
     report["counts"]["out"] = len(rows)
@@ -126,22 +135,20 @@ def _read_table(path: Path, limit: int | None) -> tuple[pd.DataFrame, dict[str, 
     return _cleaned(tables.read(path), path, limit)
 
 
-def _read_cc3m(folder: Path, limit: int | None, progress: Progress) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _read_cc3m(cache: Path, limit: int | None, progress: Progress) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The official list, fetched unless the environment names a copy."""
     source = _cc3m()
     path = _own_copy()
-    if path is not None:
-        return _cleaned(tables.read(path, source["columns"]), path, limit)
-    path = folder / "list.tsv"
-    try:
-        fetch(source["address"], path, progress=progress)
-    except DownloadFailed as error:
-        raise DownloadFailed(
-            f"{source['title']}: {error}\nThe way out: fetch the list on any machine (see {source['home']}) and "
-            f"name the copy in the environment variable {source['environment']}"
-        ) from error
+    if path is None:
+        path = cache / "cc3m.tsv"
+        try:
+            fetch(source["address"], path, progress=progress)
+        except DownloadFailed as error:
+            raise DownloadFailed(
+                f"{source['title']}: {error}, or name it in the environment variable {source['environment']} "
+                f"(about the list: {source['home']})"
+            ) from error
     rows, report = _cleaned(tables.read(path, source["columns"]), path, limit)
-    path.unlink()
     return rows, report | {"in_expected": source["rows"]}
 
 

@@ -13,7 +13,9 @@ from flows.stage import StageProgress, main, stage
 def run() -> dict[str, Any]:
     """Make the caption list, and in the miniature world the images that it points to."""
     params = config.load()
-    return captions.prepare(params.captions, params.world, paths.CAPTIONS, StageProgress("rows"))
+    return captions.prepare(
+        params.captions, params.world, paths.CAPTIONS, cache=paths.ARCHIVES, progress=StageProgress("rows")
+    )
 
 
 if __name__ == "__main__":

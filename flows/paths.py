@@ -16,6 +16,7 @@ MODELS = Path("models/clipn")
 METRICS = Path("reports/metrics")
 TRAINING = Path("reports/training")
 STAGES = Path("reports/stages")
+SUMMARY = Path("reports/metrics.json")
 RESULTS = Path("reports/results.md")
 REPORT = Path("reports/report.html")
 

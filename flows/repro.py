@@ -11,10 +11,12 @@ import sys
 import time
 
 from rich.console import Console
-from rich.markdown import Markdown
 
 from clipn import config, preflight
+from clipn.config import Params
 from clipn.errors import ClipnError
+from clipn.io import read_json
+from clipn.report import terminal
 from flows import paths
 
 DVC = [sys.executable, "-m", "dvc"]
@@ -24,7 +26,8 @@ def main() -> None:
     """Run the command."""
     start = time.monotonic()
     try:
-        preflight.check(config.load())
+        params = config.load()
+        preflight.check(params)
         if not sys.argv[1:] and _up_to_date():
             print("Nothing changed: every stage is up to date.")
         elif subprocess.run([*DVC, "repro", *sys.argv[1:]], check=False).returncode:
@@ -33,7 +36,7 @@ def main() -> None:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted; finished stages are kept, run it again to go on")
-    _show()
+    _show(params)
     print(f"Done in {time.monotonic() - start:.0f} s.")
 
 
@@ -43,12 +46,13 @@ def _up_to_date() -> bool:
     return done.returncode == 0 and json.loads(done.stdout or "null") == {}
 
 
-def _show() -> None:
-    """The measured results and where the report lies."""
+def _show(params: Params) -> None:
+    """The measured results and where the rest of them lies."""
     console = Console()
-    if paths.RESULTS.is_file():
-        console.print(Markdown(paths.RESULTS.read_text(encoding="utf-8")))
-    console.print(f"\nReport: {paths.REPORT.resolve()}", soft_wrap=True)
+    metrics = read_json(paths.SUMMARY)
+    for name in params.evaluate.benchmarks:
+        console.print(terminal.results(name, params.benchmarks[name], params.evaluate.methods, metrics[name]))
+    console.print(f"Every repeat: {paths.RESULTS}\nReport: {paths.REPORT.resolve()}", soft_wrap=True)
 
 
 if __name__ == "__main__":

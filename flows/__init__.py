@@ -2,5 +2,6 @@
 
 import os
 
-# Prefect's client reports its use unless this is set before it is imported.
+# Prefect's client and the hub's report their use unless told not to before they are imported.
 os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -30,7 +30,7 @@ def main() -> None:
         preflight.check(params)
         if not sys.argv[1:] and _up_to_date():
             print("Nothing changed: every stage is up to date.")
-        elif subprocess.run([*DVC, "repro", *sys.argv[1:]], check=False).returncode:
+        elif _run([*DVC, "repro", *sys.argv[1:]]):
             raise ClipnError("dvc repro failed; the message above says why. Finished stages are kept")
     except ClipnError as error:
         sys.exit(f"error: {error}")
@@ -38,6 +38,16 @@ def main() -> None:
         sys.exit("interrupted; finished stages are kept, run it again to go on")
     _show(params)
     print(f"Done in {time.monotonic() - start:.0f} s.")
+
+
+def _run(command: list[str]) -> int:
+    """Exit status of a command. An interrupt reaches it too, and it is given the time to end in order."""
+    process = subprocess.Popen(command)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
 
 
 def _up_to_date() -> bool:

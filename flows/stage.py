@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, cast
 
@@ -68,11 +70,20 @@ def main(run: Flow[..., dict[str, Any]]) -> None:
         name: parameter.annotation(word)
         for (name, parameter), word in zip(parameters.items(), sys.argv[1:], strict=True)
     }
-    with server.selected():
+    with server.selected(), _interruptible():
         # With free parameters Prefect's own overloads do not see what return_state changes.
         state = cast(State[Any], run(**values, return_state=True))
     if not state.is_completed():
         sys.exit(f"error: {run.name}: {state.message}")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C is no defect: Prefect has noted the run as crashed, and nobody needs to see where it was."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
 
 
 class StageProgress:
@@ -96,8 +107,8 @@ class StageProgress:
             return
         self._last = now
         rate = done / (now - self._start)
-        left = (total - done) / rate if rate else float("inf")
-        _logger().info("%d of %d %s, %.0f/s, %.0f s left", done, total, self._what, rate, left)
+        left = f", {rate:.0f}/s, {(total - done) / rate:.0f} s left" if rate else ""
+        _logger().info("%d of %d %s%s", done, total, self._what, left)
         percent = 100 * done / max(total, 1)
         if self._artifact is None:
             self._artifact = create_progress_artifact(percent, description=self._what)

@@ -19,7 +19,7 @@ def test_wrong_inputs_end_it_before_dvc_starts(tmp_path: Path, monkeypatch: pyte
     overrides = ["captions.source=table", f"captions.path={tmp_path}/none.tsv"]
     profiles.write("miniature", tmp_path / "params.yaml", overrides)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: pytest.fail("dvc was started"))
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **kwargs: pytest.fail("dvc was started"))
     with pytest.raises(SystemExit, match=r"error: 1 problem\(s\) found before any work:\n.*none\.tsv"):
         repro.main()
 

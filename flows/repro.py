@@ -19,6 +19,9 @@ from clipn.io import read_json
 from clipn.report import terminal
 from flows import paths
 
+LOG_WIDTH = 110
+"""Columns of the table in a log, where there is no terminal that could be narrower."""
+
 DVC = [sys.executable, "-m", "dvc"]
 
 
@@ -59,6 +62,8 @@ def _up_to_date() -> bool:
 def _show(params: Params) -> None:
     """The measured results and where the rest of them lies."""
     console = Console()
+    if not console.is_terminal:
+        console.width = LOG_WIDTH
     metrics = read_json(paths.SUMMARY)
     for name in params.evaluate.benchmarks:
         console.print(terminal.results(name, params.benchmarks[name], params.evaluate.methods, metrics[name]))

@@ -49,8 +49,10 @@ def test_dvc_composes_the_same(name: str, tmp_path: Path) -> None:
 def test_the_parameters_are_what_their_first_line_says() -> None:
     """As committed that is the miniature world; a user may have written another profile since."""
     text = Path("params.yaml").read_text()
-    profile, *overrides = text.splitlines()[0].partition("clipn profile ")[2].split()
-    assert yaml.safe_load(text) == profiles.compose(profile, overrides), "written by hand? use: clipn profile NAME"
+    profile, *overrides = text.splitlines()[0].partition("clipn profile ")[2].split() or [""]
+    if not profile:
+        pytest.skip("params.yaml was not written by clipn profile; dvc exp run writes it too")
+    assert yaml.safe_load(text) == profiles.compose(profile, overrides), "changed by hand? Write it with clipn profile"
 
 
 def test_smoke_is_the_miniature_world_made_small() -> None:

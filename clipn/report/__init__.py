@@ -20,8 +20,9 @@ def build(
 ) -> dict[str, Any]:
     """Read what the earlier stages left under `root` and write everything in `reports/` that sums it up.
 
-    Written: `metrics.json`, `results.md`, `report.html`, `overview.png`, and `plots/` with `roc.csv`
-    (seeds averaged at equal false positive rate), `auroc.csv` and `histograms.csv` (first seed).
+    Written: `metrics.json`, `results.md`, `report.html`, `overview.png`, and `plots/` with `roc/` (a
+    file for each benchmark; seeds averaged at equal false positive rate), `auroc.csv`, `average.csv` and
+    `histograms.csv` (first seed).
 
     Args:
         names: of the benchmarks that were evaluated; the first one is shown in `overview.png`.
@@ -49,11 +50,11 @@ def build(
     shown = {name: samples.read(root, name, page.TILES) for name in sets}
 
     metrics = summary.metrics(summaries)
-    rocs = {(name, method): roc for name, plots in data.items() for method, roc in plots.roc.items()}
     histograms = {(name, method): h for name, plots in data.items() for method, h in plots.histograms.items()}
     texts = {
         "reports/results.md": table.markdown(report.title, summaries, report.published),
-        "reports/plots/roc.csv": curves.roc_csv(rocs),
+        **{f"reports/plots/roc/{name}.csv": curves.roc_csv(plots.roc) for name, plots in data.items()},
+        "reports/plots/average.csv": curves.average_csv(summaries),
         "reports/plots/auroc.csv": curves.auroc_csv(summaries),
         "reports/plots/histograms.csv": curves.histograms_csv(histograms),
         "reports/report.html": page.render(report.title, summaries, data, shown, training, stages, report.published),

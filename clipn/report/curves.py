@@ -70,15 +70,18 @@ def thin(values: Floats, points: int = TRAINING_POINTS) -> Floats:
     return np.array([group.mean() for group in np.array_split(values, min(points, len(values)))])
 
 
-def roc_csv(curves: Mapping[tuple[str, str], tuple[Floats, Floats]]) -> str:
-    """(benchmark, method) → ROC curve, as CSV text."""
+def roc_csv(curves: Mapping[str, tuple[Floats, Floats]]) -> str:
+    """Method → ROC curve, all OOD sets together, as CSV text: one false positive rate a row, one method a column."""
+    fpr, _ = next(iter(curves.values()))  # `roc` gives all curves at the same rates
+    columns = (fpr, *(tpr for _, tpr in curves.values()))
+    return _csv(("fpr", *curves), ([f"{value:.4f}" for value in row] for row in zip(*columns, strict=True)))
+
+
+def average_csv(benchmarks: Sequence[BenchmarkSummary]) -> str:
+    """AUROC averaged over the OOD sets, one row a benchmark and method, as CSV text."""
     return _csv(
-        ("benchmark", "method", "set", "fpr", "tpr"),
-        (
-            (*key, "all OOD", f"{x:.4f}", f"{y:.4f}")
-            for key, (fpr, tpr) in curves.items()
-            for x, y in zip(fpr, tpr, strict=True)
-        ),
+        ("method", "auroc"),
+        ((f"{b.name}: {m.name}", f"{m.auroc['average'].mean:.6f}") for b in benchmarks for m in b.methods),
     )
 
 

@@ -36,8 +36,10 @@ def test_everything_that_is_promised_is_written(built: Built) -> None:
         "reports/metrics.json",
         "reports/overview.png",
         "reports/plots/auroc.csv",
+        "reports/plots/average.csv",
         "reports/plots/histograms.csv",
-        "reports/plots/roc.csv",
+        "reports/plots/roc/small.csv",
+        "reports/plots/roc/tiny.csv",
         "reports/report.html",
         "reports/results.md",
     ]
@@ -70,11 +72,11 @@ def test_plot_data(built: Built) -> None:
         with (project / "reports/plots" / name).open(newline="") as handle:
             return list(csv.DictReader(handle))
 
-    roc = rows("roc.csv")
-    curves = {(row["benchmark"], row["method"]) for row in roc}
-    assert len(curves) == 4
-    assert len(roc) == 4 * 200
-    assert {row["set"] for row in roc} == {"all OOD"}
+    roc = rows("roc/small.csv")
+    assert len(roc) == 200
+    assert roc[0].keys() == {"fpr", "MSP", "CLIPN-CTW"}
+    assert (roc[0]["fpr"], roc[-1]["MSP"]) == ("0.0000", "1.0000")
+    assert rows("average.csv")[0].keys() == {"method", "auroc"}
     auroc = {(r["benchmark"], r["method"], r["set"]): (r["auroc_mean"], r["auroc_std"]) for r in rows("auroc.csv")}
     assert auroc["small", "CLIPN-CTW", "dogs"] == ("0.700000", "0.100000")
     assert auroc["small", "MSP", "average"] == ("0.810000", "")

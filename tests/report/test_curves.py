@@ -82,10 +82,9 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 def test_csv_files_hold_what_is_drawn() -> None:
-    roc = {("small", "MSP"): (np.array([0.0, 1.0]), np.array([0.0, 1.0]))}
-    assert curves.roc_csv(roc) == (
-        "benchmark,method,set,fpr,tpr\nsmall,MSP,all OOD,0.0000,0.0000\nsmall,MSP,all OOD,1.0000,1.0000\n"
-    )
+    fpr = np.array([0.0, 1.0])
+    rocs = {"MSP": (fpr, np.array([0.5, 1.0])), "MCM": (fpr, np.array([0.25, 1.0]))}
+    assert curves.roc_csv(rocs) == "fpr,MSP,MCM\n0.0000,0.5000,0.2500\n1.0000,1.0000,1.0000\n"
     h = {("small", "MSP"): curves.Histogram(np.array([0.25, 0.75]), np.array([2.0, 0.0]), np.array([0.5, 1.5]))}
     assert [(r["set_kind"], r["bin_centre"], r["density"]) for r in rows(curves.histograms_csv(h))] == [
         ("ID", "0.25", "2"),
@@ -101,6 +100,7 @@ def test_auroc_csv_leaves_the_deviation_of_one_value_empty() -> None:
         "small", "cats", ("dogs",), (0, 1, 2), "id-interpolated", "fpr95_id_interpolated", 0.5, 1.0, "symbols",
         {"cats": 1, "dogs": 1}, (MethodSummary("CLIPN-CTW", True, spreads, spreads, None),),
     )  # fmt: skip
+    assert curves.average_csv([benchmark]) == "method,auroc\nsmall: CLIPN-CTW,0.500000\n"
     assert curves.auroc_csv([benchmark]) == (
         "benchmark,method,set,auroc_mean,auroc_std\n"
         "small,CLIPN-CTW,dogs,0.700000,0.100000\n"

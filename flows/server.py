@@ -91,7 +91,8 @@ def _server_of(dvc: psutil.Process) -> str:
     file = FOLDER / f"{dvc.pid}.url"
     if file.is_file() and answers(file.read_text(encoding="utf-8")):
         return file.read_text(encoding="utf-8")
-    port = DEFAULT_PORT if _is_free(DEFAULT_PORT) else _free_port()
+    # Not the default port: other runs would take this server for one that stays.
+    port = _free_port()
     url, log = _url(port), FOLDER / f"{dvc.pid}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
@@ -140,11 +141,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def _url(port: int) -> str:
     return f"http://127.0.0.1:{port}/api"
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def _free_port() -> int:

@@ -19,7 +19,6 @@ from clipn import images, scores, templates
 from clipn.errors import ClipnError, InvalidData, MissingInput
 from clipn.io import read_json
 
-MAX_PIXELS = 100_000_000
 SETS = Path("data/sets")
 SET_FEATURES = Path("data/features/sets")
 
@@ -169,6 +168,6 @@ def _image_files(paths: Sequence[Path]) -> list[Path]:
 
 def _open(path: Path) -> Image.Image:
     try:
-        return images.decode(path.read_bytes(), MAX_PIXELS)
+        return images.decode(path.read_bytes(), images.MAX_PIXELS)
     except InvalidData as error:
         raise InvalidData(f"{path}: {error}") from error

@@ -24,10 +24,10 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+from clipn import images
+
 MAX_BYTES = 64 * 2**20
 """Larger files are not fetched to the end."""
-MAX_PIXELS = 100_000_000
-"""Larger images are refused by their header."""
 MAX_TIMEOUTS = 3
 """A file may take so many times the time-out of one socket operation in all."""
 
@@ -86,7 +86,7 @@ def _environment() -> dict[str, str]:
         "NO_ALBUMENTATIONS_UPDATE": "1",
         "WANDB_MODE": "disabled",
         "WDS_SECURE": "1",
-        "OPENCV_IO_MAX_IMAGE_PIXELS": str(MAX_PIXELS),
+        "OPENCV_IO_MAX_IMAGE_PIXELS": str(images.MAX_PIXELS),
         "OPENCV_LOG_LEVEL": "ERROR",
         "no_proxy": "*" if bypass == "*" else f"{bypass},127.0.0.1",
     }

@@ -15,8 +15,9 @@ from scipy.special import softmax
 from clipn import backbone as backbones
 from clipn import no_encoder, scores, templates
 from clipn.backbone import Backbone
+from clipn.class_text import class_evidence
 from clipn.errors import InvalidData, InvalidParams
-from clipn.features import class_features, encode_images
+from clipn.features import encode_images
 from clipn.scores import DecidesAlone, Evidence, Score
 from clipn.store import unit_norm
 
@@ -96,11 +97,7 @@ class Detector:
         sentences = templates.load(template_set)
         clip = backbones.load(backbone, device)
         no = no_encoder.load(model, clip.model, clip.fingerprint).to(clip.device)
-        evidence = Evidence(
-            yes=class_features(clip.text, clip.tokenize, classes, sentences, clip.device),
-            no=class_features(no, clip.tokenize, classes, sentences, clip.device),
-            logit_scale=clip.logit_scale if logit_scale is None else logit_scale,
-        )
+        evidence = class_evidence(clip, no, classes, sentences, logit_scale)
         return cls(clip, scores.fit(score, evidence), evidence, classes)
 
     def features(self, images: Sequence[Image.Image]) -> np.ndarray:

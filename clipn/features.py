@@ -184,28 +184,6 @@ def encode_texts(encode: Callable[[Tensor], Tensor], tokens: Tensor, device: tor
     return np.concatenate(parts)
 
 
-def class_features(
-    encode: Callable[[Tensor], Tensor],
-    tokenize: Callable[[Sequence[str]], Tensor],
-    names: Sequence[str],
-    templates: Sequence[str],
-    device: torch.device,
-) -> NDArray[np.float32]:
-    """One unit-norm feature per class [C, D]: the renormalised mean over templates of unit-norm features.
-
-    Args:
-        encode: token ids → unit-norm features; the yes or the no text encoder.
-        tokenize: texts → token ids.
-        names: C class names.
-        templates: sentences with one `{}` for the name.
-        device: where `encode` runs.
-    """
-    texts = [template.format(name) for name in names for template in templates]
-    features = encode_texts(encode, tokenize(texts), device).reshape(len(names), len(templates), -1)
-    mean = features.mean(axis=1)
-    return mean / np.linalg.norm(mean, axis=1, keepdims=True)
-
-
 def _samples(task: ShardTask) -> Iterator[tuple[Entry, bytes]]:
     """The images that the manifest lists, checked against it."""
     wanted = {entry.key: entry for entry in task.entries}

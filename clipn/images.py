@@ -10,6 +10,8 @@ from PIL import Image
 from clipn.errors import InvalidData
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM")
+MAX_PIXELS = 100_000_000
+"""The limit where no parameter sets one."""
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".ppm", ".pgm"})
 
 

@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipn import images, manifest, tars
-from clipn.crawl import MAX_PIXELS
 from clipn.errors import InvalidData
 from clipn.io import atomic_path, read_json
 from clipn.manifest import Entry
@@ -127,7 +126,7 @@ def _entry(row: Row, record: dict[str, Any], extension: str, shard: str) -> Entr
         message = None if error is None else _LOOPBACK.sub(lambda _: row.url, error)
         return Entry(key, row.url, status, caption=row.caption, error=message)
     try:
-        width, height = images.image_size(image or b"", MAX_PIXELS)
+        width, height = images.image_size(image or b"", images.MAX_PIXELS)
     except InvalidData as problem:
         raise InvalidData(f"{shard}: the sample {key} is {problem}") from problem
     return Entry(

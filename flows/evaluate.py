@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow.parquet as pq
 from prefect.artifacts import create_table_artifact
 
-from clipn import backbone, config, evaluate, features, io, metrics, no_encoder, templates
+from clipn import backbone, config, evaluate, io, metrics, no_encoder, templates
+from clipn.class_text import class_evidence
 from clipn.errors import InvalidData
-from clipn.scores import Evidence
 from clipn.store import FeatureStore
 from flows import machine, paths
 from flows.stage import main, stage
@@ -27,11 +27,7 @@ def run(benchmark: str, seed: int) -> dict[str, Any]:
         raise InvalidData(f"the ID set {sets.id!r} of benchmark {benchmark!r} has no classes")
     sentences = templates.load(options.templates)
     no = no_encoder.load(paths.model(seed), clip.model, clip.fingerprint).to(clip.device)
-    evidence = Evidence(
-        yes=features.class_features(clip.text, clip.tokenize, classes, sentences, clip.device),
-        no=features.class_features(no, clip.tokenize, classes, sentences, clip.device),
-        logit_scale=clip.logit_scale if options.logit_scale is None else options.logit_scale,
-    )
+    evidence = class_evidence(clip, no, classes, sentences, options.logit_scale)
     loaded = {name: store.load() for name, store in stores.items()}
     result = evaluate.evaluate(benchmark, sets, loaded, evidence, options.methods, options.fpr_convention)
 

@@ -12,8 +12,6 @@ from clipn import images, manifest, tars
 from clipn.errors import InvalidData
 from clipn.io import read_json
 
-MAX_PIXELS = 100_000_000
-
 
 @dataclass(frozen=True)
 class Sample:
@@ -40,7 +38,7 @@ def read(root: Path, name: str, count: int) -> list[Sample]:
     samples = []
     for entry in chosen:
         try:
-            image = images.decode(content[entry.key], MAX_PIXELS)
+            image = images.decode(content[entry.key], images.MAX_PIXELS)
         except (KeyError, InvalidData):
             continue
         label = -1 if entry.label is None else entry.label

@@ -6,8 +6,9 @@ licensed data) are read from the environment instead and never enter this file.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -15,6 +16,8 @@ from pydantic.dataclasses import dataclass
 
 from clipn import scores, templates
 from clipn.errors import InvalidParams, MissingInput
+
+Entry = TypeVar("Entry")
 
 STRICT = ConfigDict(extra="forbid")
 Count = Annotated[int, Field(ge=1)]
@@ -236,6 +239,17 @@ def load(path: str | Path = "params.yaml") -> Params:
     if not isinstance(values, dict):
         raise InvalidParams(f"{path} has to hold a mapping of sections, not {type(values).__name__}")
     return parse(values, str(path))
+
+
+def named(entries: Mapping[str, Entry], section: str, name: str) -> Entry:
+    """The entry `name` of a section that maps names to entries.
+
+    Raises:
+        InvalidParams: there is none of this name.
+    """
+    if name not in entries:
+        raise InvalidParams(f"{section} has no {name!r}; known: {', '.join(entries)}")
+    return entries[name]
 
 
 def _describe(error: Any) -> str:

@@ -19,7 +19,7 @@ from flows.stage import main, stage
 def run(benchmark: str, seed: int) -> dict[str, Any]:
     """Score the ID and OOD sets of a benchmark on their cached features."""
     params = config.load()
-    options, sets = params.evaluate, params.benchmarks[benchmark]
+    options, sets = params.evaluate, config.named(params.benchmarks, "benchmarks", benchmark)
     clip = backbone.load(paths.BACKBONE, machine.device())
     stores = {name: FeatureStore.open(paths.SET_FEATURES / name, clip.fingerprint) for name in (sets.id, *sets.ood)}
     classes = stores[sets.id].meta.classes

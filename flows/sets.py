@@ -15,7 +15,7 @@ def run(name: str) -> dict[str, Any]:
     params = config.load()
     return sets.prepare(
         name,
-        params.sets[name],
+        config.named(params.sets, "sets", name),
         params.world,
         paths.SETS / name,
         max_pixels=params.features.max_pixels,

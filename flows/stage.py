@@ -64,12 +64,13 @@ def stage(name: str) -> Callable[[Callable[..., dict[str, Any]]], Flow[..., dict
 def main(run: Flow[..., dict[str, Any]]) -> None:
     """Run a stage's flow as a command: `python -m flows.NAME [ARGUMENT …]`; exit 1 when it fails."""
     parameters = inspect.signature(run.fn, eval_str=True).parameters
-    if len(sys.argv) - 1 != len(parameters):
-        sys.exit(f"usage: python -m {run.fn.__module__} {' '.join(parameters).upper()}".rstrip())
-    values = {
-        name: parameter.annotation(word)
-        for (name, parameter), word in zip(parameters.items(), sys.argv[1:], strict=True)
-    }
+    try:
+        values = {
+            name: parameter.annotation(word)
+            for (name, parameter), word in zip(parameters.items(), sys.argv[1:], strict=True)
+        }
+    except ValueError:
+        sys.exit(f"usage: python -m flows.{run.name} {' '.join(parameters).upper()}".rstrip())
     with server.selected(), _interruptible():
         # With free parameters Prefect's own overloads do not see what return_state changes.
         state = cast(State[Any], run(**values, return_state=True))

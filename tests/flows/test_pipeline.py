@@ -137,6 +137,11 @@ def test_missing_inputs_say_how_to_make_them() -> None:
         Path("data/download/away").rename("data/download/manifest.parquet")
 
 
+def test_names_that_no_section_has() -> None:
+    assert "sets has no 'nowhere'; known: arrows" in failure(sets.run, "nowhere")
+    assert "benchmarks has no 'nothing'; known: pictographs" in failure(evaluate.run, "nothing", 0)
+
+
 def test_an_unknown_parameter_stops_every_stage() -> None:
     text = Path("params.yaml").read_text()
     try:

@@ -71,9 +71,10 @@ def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, caplog: p
     assert "Traceback" in caplog.text
 
 
-def test_missing_arguments_show_the_usage(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SystemExit, match=r"usage: python -m .* NAME SEED"):
-        run_as_command(monkeypatch, "photos")
+@pytest.mark.parametrize("arguments", [(), ("photos",), ("photos", "many"), ("photos", "3", "4")])
+def test_wrong_arguments_show_the_usage(monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit, match=r"usage: python -m flows\.count NAME SEED"):
+        run_as_command(monkeypatch, *arguments)
 
 
 def test_a_server_that_is_configured_but_silent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from clipn import scores, templates
+from clipn import consistency
 from clipn.errors import InvalidParams, MissingInput
 
 Entry = TypeVar("Entry")
@@ -206,6 +206,18 @@ class TrainParams:
 
 
 @dataclass(frozen=True, config=STRICT)
+class OverlapParams:
+    """Which images of a benchmark count as duplicates, and what becomes of them."""
+
+    threshold: Annotated[float, Field(gt=0, le=1)]
+    """Two images are near duplicates if the cosine of their features is at least this."""
+    against_training: bool
+    """Whether the sets are also compared with the training images."""
+    leave_out: Literal["none", "id", "id-and-training"]
+    """OOD images that `evaluate` drops: none, duplicates of ID images, or also those of training images."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class EvaluateParams:
     benchmarks: Annotated[tuple[Name, ...], Field(min_length=1)]
     """Which of the benchmarks are run."""
@@ -238,6 +250,7 @@ class Params:
     sets: dict[Name, SetParams]
     benchmarks: dict[Name, BenchmarkParams]
     train: TrainParams
+    overlap: OverlapParams
     evaluate: EvaluateParams
     report: ReportParams
 
@@ -256,7 +269,7 @@ def parse(values: dict[str, Any], origin: str = "params") -> Params:
     except ValidationError as error:
         problems = [_describe(e) for e in error.errors()]
     else:
-        problems = _contradictions(params)
+        problems = consistency.contradictions(params)
     if problems:
         raise InvalidParams(f"{origin} has {len(problems)} problem(s):\n" + "\n".join(f"  - {p}" for p in problems))
     return params
@@ -300,66 +313,3 @@ def _describe(error: Any) -> str:
         return f"{where}: is missing"
     value = repr(error["input"])
     return f"{where}: {error['msg']} (it is {value if len(value) <= 80 else value[:77] + '...'})"
-
-
-def _contradictions(params: Params) -> list[str]:
-    """Problems between values that are each valid alone."""
-    problems = []
-    for key, benchmark in params.benchmarks.items():
-        for name in (benchmark.id, *benchmark.ood):
-            if name not in params.sets:
-                problems.append(f"benchmarks.{key}: set {name!r} is not in sets; known: {', '.join(params.sets)}")
-        if benchmark.id in params.sets and not params.sets[benchmark.id].labelled:
-            problems.append(f"benchmarks.{key}: {benchmark.id!r} is the ID set and needs classes (labelled: true)")
-        if benchmark.id in benchmark.ood:
-            problems.append(f"benchmarks.{key}: {benchmark.id!r} cannot be both ID and OOD")
-    problems += [
-        f"evaluate.benchmarks: unknown benchmark {name!r}; known: {', '.join(params.benchmarks)}"
-        for name in params.evaluate.benchmarks
-        if name not in params.benchmarks
-    ]
-    problems += [
-        f"evaluate.methods: unknown method {m!r}; known: {', '.join(scores.REGISTRY)}"
-        for m in params.evaluate.methods
-        if m not in scores.REGISTRY
-    ]
-    with_no_encoder = [name for name in scores.REGISTRY if scores.is_trained(name)]
-    if params.evaluate.imported and not set(with_no_encoder) & set(params.evaluate.methods):
-        known = ", ".join(with_no_encoder)
-        problems.append(f"evaluate.imported: no method in evaluate.methods uses the no encoder; add one of {known}")
-    if len(set(params.evaluate.imported)) < len(params.evaluate.imported):
-        problems.append(f"evaluate.imported: {list(params.evaluate.imported)} names a model twice")
-    if params.evaluate.templates not in templates.NAMES:
-        known = ", ".join(templates.NAMES)
-        problems.append(f"evaluate.templates: unknown set {params.evaluate.templates!r}; known: {known}")
-    for name, options in params.sets.items():
-        if options.reader == "symbols" and (options.block is None or options.images_per_class is None):
-            problems.append(f"sets.{name}: the reader 'symbols' needs block and images_per_class")
-        if options.reader in ("cifar", "svhn") and options.registered is None:
-            problems.append(f"sets.{name}: the reader {options.reader!r} needs registered (see clipn/data/sets.yaml)")
-    problems += _check_problems(params)
-    if params.features.view_scale[0] > params.features.view_scale[1] or params.features.view_scale[0] == 0:
-        problems.append(f"features.view_scale: {params.features.view_scale} has to rise, from above 0")
-    if params.train.paired_templates not in templates.PAIRED:
-        known = ", ".join(templates.PAIRED)
-        problems.append(f"train.paired_templates: unknown set {params.train.paired_templates!r}; known: {known}")
-    if params.backbone.source == "pretrain" and params.backbone.pretrain is None:
-        problems.append("backbone.pretrain: is needed for source 'pretrain'")
-    if params.backbone.source == "open_clip" and not (params.backbone.name and params.backbone.pretrained):
-        problems.append("backbone: source 'open_clip' needs name and pretrained")
-    return problems
-
-
-def _check_problems(params: Params) -> list[str]:
-    check, problems = params.train.check, []
-    for key, name in (("id", check.id), ("ood", check.ood)):
-        if name not in params.sets:
-            problems.append(f"train.check.{key}: set {name!r} is not in sets; known: {', '.join(params.sets)}")
-    if check.id in params.sets and not params.sets[check.id].labelled:
-        problems.append(f"train.check.id: {check.id!r} needs classes (labelled: true)")
-    if check.id == check.ood:
-        problems.append(f"train.check: {check.id!r} cannot be both ID and OOD")
-    if check.templates not in templates.NAMES:
-        known = ", ".join(templates.NAMES)
-        problems.append(f"train.check.templates: unknown set {check.templates!r}; known: {known}")
-    return problems

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,7 @@ def evaluate(
     evidence: Evidence,
     methods: Sequence[str],
     fpr_convention: str,
+    left_out: Mapping[str, Collection[str]] | None = None,
 ) -> Evaluation:
     """Score the ID set and every OOD set of `benchmark` with every method.
 
@@ -50,16 +51,20 @@ def evaluate(
         evidence: class text features of the ID classes.
         methods: names in `clipn.scores.REGISTRY`.
         fpr_convention: one of `clipn.metrics.CONVENTIONS`.
+        left_out: OOD set → keys of images that do not count, such as duplicates of ID images.
 
     Raises:
-        InvalidData: a set is empty, or the ID set has no labels.
+        InvalidData: a set is empty or lacks an image that is to be left out, or the ID set has no labels.
         NonFinite: a method gave NaN or infinity; names method, set and image.
     """
     sets = (benchmark.id, *benchmark.ood)
+    dropped = {set_name: (left_out or {}).get(set_name, ()) for set_name in benchmark.ood}
+    features = {benchmark.id: features[benchmark.id], **{n: _without(features[n], n, dropped[n]) for n in dropped}}
     images = {set_name: unit_norm(features[set_name].image) for set_name in sets}
     for set_name in sets:
         if not len(images[set_name]):
-            raise InvalidData(f"set {set_name!r} of benchmark {name!r} holds no images")
+            reason = " but duplicates, which overlap.leave_out drops" if dropped.get(set_name) else ""
+            raise InvalidData(f"set {set_name!r} of benchmark {name!r} holds no images{reason}")
     labels = {set_name: _labels(features[set_name]) for set_name in sets}
     if (labels[benchmark.id] < 0).any():
         raise InvalidData(f"the ID set {benchmark.id!r} of benchmark {name!r} has images without a class")
@@ -98,6 +103,7 @@ def evaluate(
             "id_accuracy": metrics.accuracy(predicted[benchmark.id], labels[benchmark.id]),
             "logit_scale": evidence.logit_scale,
             "images": {set_name: len(images[set_name]) for set_name in sets},
+            "left_out": {set_name: len(dropped[set_name]) for set_name in benchmark.ood},
             "methods": results,
         },
         scores=table,
@@ -127,6 +133,15 @@ def _compare(
             "ood_refused": {name: 1 - keeps[name] for name in benchmark.ood},
         }
     return result
+
+
+def _without(batch: FeatureBatch, set_name: str, keys: Collection[str]) -> FeatureBatch:
+    if not keys:
+        return batch
+    if missing := set(keys) - set(batch.keys):
+        raise InvalidData(f"set {set_name!r} has no image {min(missing)!r}, which is to be left out; run 'dvc repro'")
+    kept = [i for i, key in enumerate(batch.keys) if key not in keys]
+    return FeatureBatch([batch.keys[i] for i in kept], batch.image[kept], label=_labels(batch)[kept])
 
 
 def _in_blocks(function: Callable[[NDArray], NDArray], images: NDArray) -> NDArray:

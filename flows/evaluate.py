@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pyarrow.parquet as pq
 from prefect.artifacts import create_table_artifact
 
-from clipn import backbone, class_text, config, evaluate, io, metrics, no_encoder
+from clipn import backbone, class_text, config, duplicates, evaluate, io, metrics, no_encoder
 from clipn.config import Params
 from clipn.errors import InvalidData
 from clipn.store import FeatureStore
@@ -34,6 +34,8 @@ def score(
 ) -> dict[str, Any]:
     """Evaluate the model in `folder`; metrics and scores are written to files called `kind-name`."""
     options, sets = params.evaluate, config.named(params.benchmarks, "benchmarks", benchmark)
+    found = duplicates.read(paths.OVERLAP / benchmark)
+    left_out = duplicates.left_out(found, sets.ood, params.overlap.leave_out)
     clip = backbone.load(paths.BACKBONE, machine.device())
     stores = {key: FeatureStore.open(paths.SET_FEATURES / key, clip.fingerprint) for key in (sets.id, *sets.ood)}
     classes = stores[sets.id].meta.classes
@@ -44,17 +46,23 @@ def score(
     sentences = class_text.sentences(model, options.templates)
     evidence = class_text.class_evidence(clip, no, classes, sentences, options.logit_scale)
     loaded = {key: store.load() for key, store in stores.items()}
-    result = evaluate.evaluate(benchmark, sets, loaded, evidence, methods, options.fpr_convention)
+    result = evaluate.evaluate(benchmark, sets, loaded, evidence, methods, options.fpr_convention, left_out)
 
     label = f"{kind}-{name}"
     with io.atomic_path(paths.SCORES / benchmark / f"{label}.parquet") as path:
         pq.write_table(result.scores, path)
     io.write_json(
         paths.METRICS / benchmark / f"{label}.json",
-        {**result.metrics, kind: name, "templates": model.paired_templates or options.templates},
+        {
+            **result.metrics,
+            kind: name,
+            "templates": model.paired_templates or options.templates,
+            "leave_out": params.overlap.leave_out,
+        },
     )
     _show(benchmark, label, result.metrics)
-    return {"counts": {"images": result.scores.num_rows, "methods": len(methods)}}
+    dropped = {"duplicate": count} if (count := sum(result.metrics["left_out"].values())) else {}
+    return {"counts": {"images": result.scores.num_rows, "methods": len(methods), "dropped": dropped}}
 
 
 def _show(benchmark: str, label: str, values: dict[str, Any]) -> None:

@@ -48,6 +48,8 @@ def test_all_problems_are_reported_at_once(values: dict[str, Any]) -> None:
         (("evaluate", "templates"), "poems", "unknown set 'poems'; known: symbols"),
         (("evaluate", "benchmarks"), ["other"], "unknown benchmark 'other'; known: pictographs"),
         (("evaluate", "fpr_convention"), "usual", "evaluate.fpr_convention"),
+        (("overlap", "threshold"), 1.5, "overlap.threshold"),
+        (("overlap", "leave_out"), "all", "overlap.leave_out"),
         (("benchmarks", "pictographs", "ood"), ["nowhere"], "set 'nowhere' is not in sets"),
         (("benchmarks", "pictographs", "ood"), ["pictographs"], "cannot be both ID and OOD"),
         (("sets", "pictographs", "labelled"), False, "is the ID set and needs classes"),
@@ -93,4 +95,6 @@ def test_dvc_tracks_every_training_parameter_but_the_seeds() -> None:
     lists = {"evaluate.benchmarks", "evaluate.imported"}
     evaluated = {f"evaluate.{name}" for name in config.EvaluateParams.__dataclass_fields__} - lists
     for stage in ("evaluate", "evaluate_imported"):
-        assert set(stages[stage]["params"]) == evaluated | {"benchmarks.${item.benchmark}"}
+        assert set(stages[stage]["params"]) == evaluated | {"benchmarks.${item.benchmark}", "overlap.leave_out"}
+    found = {f"overlap.{name}" for name in config.OverlapParams.__dataclass_fields__} - {"overlap.leave_out"}
+    assert set(stages["overlap"]["do"]["params"]) == found | {"benchmarks.${item}", "features.max_pixels"}

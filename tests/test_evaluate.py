@@ -33,15 +33,16 @@ FEATURES = {
 }
 
 
-def run(features: dict[str, FeatureBatch] = FEATURES) -> Evaluation:
+def run(features: dict[str, FeatureBatch] = FEATURES, left_out: dict[str, set[str]] | None = None) -> Evaluation:
     methods = ("MaxLogit", "CLIPN-CTW")
-    return evaluate("toy", BENCHMARK, features, EVIDENCE, methods, "id-interpolated")
+    return evaluate("toy", BENCHMARK, features, EVIDENCE, methods, "id-interpolated", left_out)
 
 
 def test_metrics_by_hand() -> None:
     metrics = run().metrics
     assert metrics["id_accuracy"] == 0.75
     assert metrics["images"] == {"known": 4, "near": 2, "far": 2}
+    assert metrics["left_out"] == {"near": 0, "far": 0}
     logit = metrics["methods"]["MaxLogit"]
     assert logit["trained"] is False
     # Largest cosines: known 1, .994, 1, .981; near .995, .195; far 0, .0995. One of eight pairs and
@@ -59,6 +60,22 @@ def test_scores_name_every_image() -> None:
     assert table["set"].to_pylist() == ["known"] * 4 + ["near"] * 2 + ["far"] * 2
     assert table["label"].to_pylist() == [0, 0, 1, 1, None, None, None, None]
     assert table["predicted"].to_pylist()[:4] == [0, 0, 1, 0]
+
+
+def test_images_that_are_left_out_do_not_count() -> None:
+    result = run(left_out={"near": {"0"}, "far": set()})
+    assert result.metrics["left_out"] == {"near": 1, "far": 0}
+    assert result.metrics["images"] == {"known": 4, "near": 1, "far": 2}
+    assert result.metrics["methods"]["MaxLogit"]["ood"]["near"]["auroc"] == 1.0
+    rows = zip(result.scores["set"].to_pylist(), result.scores["key"].to_pylist(), strict=True)
+    assert [key for name, key in rows if name == "near"] == ["1"]
+
+
+def test_what_is_left_out_has_to_be_there_and_not_everything() -> None:
+    with pytest.raises(InvalidData, match="set 'near' has no image '7', which is to be left out; run 'dvc repro'"):
+        run(left_out={"near": {"0", "7"}})
+    with pytest.raises(InvalidData, match="'far' of benchmark 'toy' holds no images but duplicates, which overlap"):
+        run(left_out={"far": {"0", "1"}})
 
 
 def test_an_empty_set_is_named() -> None:

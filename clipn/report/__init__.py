@@ -8,7 +8,7 @@ from typing import Any
 
 from clipn.config import BenchmarkParams, ReportParams
 from clipn.io import atomic_path, write_json, write_text
-from clipn.report import curves, inputs, overview, page, samples, summary, table, training
+from clipn.report import curves, inputs, overlaps, overview, page, samples, summary, table, training
 
 
 def build(
@@ -38,7 +38,7 @@ def build(
 
     Raises:
         InvalidData: a model's file is missing, a method is missing in one seed, or a file is damaged.
-        MissingInput: an evaluation set is missing.
+        MissingInput: an evaluation set or the numbers of its duplicates are missing.
         NonFinite: an input holds NaN or an infinity.
     """
     summaries, data = [], {}
@@ -47,6 +47,7 @@ def build(
         others = [inputs.read_run(root, name, benchmarks[name], f"imported-{model}") for model in imported]
         summaries.append(summary.summarise(runs, others))
         data[name] = _plots(summaries[-1], _scores(root, [*runs, *others]))
+    found = {name: overlaps.read(root, name, benchmarks[name]) for name in names}
     records = {seed: training.read(root, seed) for seed in seeds}
     sets = dict.fromkeys(name for benchmark in summaries for name in (benchmark.id, *benchmark.ood))
     stages = inputs.read_stages(root, _stages(names, sets, seeds, imported))
@@ -55,12 +56,14 @@ def build(
     metrics = summary.metrics(summaries)
     histograms = {(name, method): h for name, plots in data.items() for method, h in plots.histograms.items()}
     texts = {
-        "reports/results.md": table.markdown(report.title, summaries, report.published),
+        "reports/results.md": table.markdown(report.title, summaries, found, report.published),
         **{f"reports/plots/roc/{name}.csv": curves.roc_csv(plots.roc) for name, plots in data.items()},
         "reports/plots/average.csv": curves.average_csv(summaries),
         "reports/plots/auroc.csv": curves.auroc_csv(summaries),
         "reports/plots/histograms.csv": curves.histograms_csv(histograms),
-        "reports/report.html": page.render(report.title, summaries, data, shown, records, stages, report.published),
+        "reports/report.html": page.render(
+            report.title, summaries, data, found, shown, records, stages, report.published
+        ),
     }
     picture = overview.draw(report.title, summaries[0], shown)
 
@@ -82,6 +85,7 @@ def _stages(benchmarks: Iterable[str], sets: Iterable[str], seeds: Sequence[int]
         *("captions", "download", "backbone", "features"),
         *(f"{stage}-{name}" for stage in ("sets", "set_features") for name in sets),
         *(f"train-{seed}" for seed in seeds),
+        *(f"overlap-{name}" for name in benchmarks),
         *(f"evaluate-{name}-{seed}" for name in benchmarks for seed in seeds),
         *(f"evaluate_imported-{name}-{model}" for name in benchmarks for model in imported),
     ]

@@ -53,6 +53,10 @@ class Run:
     logit_scale: float
     templates: str
     images: dict[str, Count]
+    """Those that were measured."""
+    leave_out: Literal["none", "id", "id-and-training"]
+    left_out: dict[str, Count]
+    """OOD set → number of its images that were not measured, since they are duplicates."""
     methods: Annotated[dict[str, MethodRun], Field(min_length=1)]
     seed: int | None = None
     """Of the training run, for a model that was trained here."""
@@ -115,6 +119,9 @@ def read_run(root: Path, name: str, benchmark: BenchmarkParams, model: str) -> R
     for set_name in (run.id, *run.ood):
         if set_name not in run.images:
             raise InvalidData(f"{path}: images has no number for the set {set_name!r}; run 'dvc repro'")
+    for set_name in run.ood:
+        if set_name not in run.left_out:
+            raise InvalidData(f"{path}: left_out has no number for the set {set_name!r}; run 'dvc repro'")
     for method, result in run.methods.items():
         for ood in run.ood:
             for key in ("auroc", run.fpr_key):

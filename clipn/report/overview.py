@@ -10,8 +10,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from PIL import Image
 
+from clipn.contact_sheet import strip
 from clipn.report import plots
-from clipn.report.samples import Sample, strip
+from clipn.report.samples import Sample
 from clipn.report.summary import BenchmarkSummary
 
 WIDTH = 1200

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 import jinja2
 from matplotlib.figure import Figure
+from PIL import Image
 
-from clipn.report import plots, table
+from clipn.contact_sheet import strip
+from clipn.report import overlaps, plots, table
 from clipn.report.curves import Floats, Histogram
 from clipn.report.inputs import Stage
-from clipn.report.samples import Sample, strip
+from clipn.report.overlaps import Overlap
+from clipn.report.samples import Sample
 from clipn.report.summary import AVERAGE, BenchmarkSummary, best, headline, percent
 from clipn.report.training import Curve
 
@@ -53,6 +56,7 @@ def render(
     title: str,
     benchmarks: Sequence[BenchmarkSummary],
     data: Mapping[str, Plots],
+    found: Mapping[str, Overlap],
     samples: Mapping[str, Sequence[Sample]],
     training: Mapping[int, Mapping[str, Curve]],
     stages: Sequence[Stage],
@@ -64,6 +68,7 @@ def render(
         title: heading and window title.
         benchmarks: what was measured.
         data: benchmark → data of its figures.
+        found: benchmark → its duplicates.
         samples: set → its sample images.
         training: seed → curves of its training run.
         stages: what the stages said about themselves.
@@ -78,7 +83,7 @@ def render(
     )
     look = plots.looks(benchmarks)
     with plots.themed():
-        sections = [_section(benchmark, data[benchmark.name], look) for benchmark in benchmarks]
+        sections = [_section(benchmark, data[benchmark.name], found[benchmark.name], look) for benchmark in benchmarks]
         losses = [_training(name, f"Training loss, {name}", _runs(training, key)) for key, name in LOSSES.items()]
         looks = [
             _training(name, f"{name}, of the held-out check", runs)
@@ -100,7 +105,9 @@ def render(
     )
 
 
-def _section(benchmark: BenchmarkSummary, data: Plots, look: Mapping[str, plots.Look]) -> dict[str, object]:
+def _section(
+    benchmark: BenchmarkSummary, data: Plots, overlap: Overlap, look: Mapping[str, plots.Look]
+) -> dict[str, object]:
     averages = ", ".join(f"{m.name} {percent(m.auroc[AVERAGE])}" for m in benchmark.methods)
     trained = [method for method in benchmark.own_methods if method.trained]
     return {
@@ -128,6 +135,9 @@ def _section(benchmark: BenchmarkSummary, data: Plots, look: Mapping[str, plots.
             )
             for method, histogram in data.histograms.items()
         ],
+        "overlap": overlaps.sentence(overlap, benchmark),
+        "duplicates": overlaps.table(overlap, benchmark) if overlap.has_duplicates else [],
+        "pairs": [_pairs(name, other, sheet) for (name, other), sheet in overlap.pictures.items()],
     }
 
 
@@ -157,12 +167,24 @@ def _sets(benchmarks: Sequence[BenchmarkSummary]) -> dict[str, tuple[str, int]]:
 
 def _strip(name: str, kind: str, number: int, samples: Sequence[Sample]) -> dict[str, object]:
     sheet = strip([sample.image for sample in samples[:TILES]], columns=TILES, side=TILE, gap=4)
-    buffer = io.BytesIO()
-    sheet.save(buffer, format="WEBP", quality=85, method=6)
     classes = list(dict.fromkeys(sample.name for sample in samples[:TILES] if sample.name))
     alt = f"{len(samples[:TILES])} images of the set {name}" + (f": {', '.join(classes)}" if classes else "")
-    picture = Picture(_data_uri("image/webp", buffer.getvalue()), alt, *sheet.size)
-    return {"name": name, "kind": kind, "number": number, "picture": picture}
+    return {"name": name, "kind": kind, "number": number, "picture": _webp(sheet, alt)}
+
+
+def _pairs(name: str, other: str, sheet: Image.Image) -> dict[str, object]:
+    called = overlaps.OTHERS[other]
+    return {
+        "name": name,
+        "other": called,
+        "picture": _webp(sheet, f"Images of the set {name}, and below each the {called} image that it duplicates."),
+    }
+
+
+def _webp(picture: Image.Image, alt: str) -> Picture:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="WEBP", quality=85, method=6)
+    return Picture(_data_uri("image/webp", buffer.getvalue()), alt, *picture.size)
 
 
 def _figure(figure: Figure, alt: str) -> Picture:

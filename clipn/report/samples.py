@@ -1,12 +1,11 @@
-"""Sample images of a set, chosen the same way every time, and the strip that shows them."""
+"""Sample images of a set, chosen the same way every time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from clipn import images, manifest, tars
 from clipn.errors import InvalidData
@@ -46,18 +45,6 @@ def read(root: Path, name: str, count: int) -> list[Sample]:
     if not samples:
         raise InvalidData(f"{folder / 'images.tar'} has no image of the manifest that can be decoded; run 'dvc repro'")
     return samples
-
-
-def strip(pictures: Sequence[Image.Image], columns: int, side: int, gap: int) -> Image.Image:
-    """The middle squares of `pictures` as tiles of `side` pixels, row by row with `columns` in each, on white."""
-    rows = -(-len(pictures) // columns)
-    sheet = Image.new("RGB", (columns * (side + gap) - gap, rows * (side + gap) - gap), "white")
-    for i, picture in enumerate(pictures):
-        # Enlarged pixels stay sharp: a smoothed 8x8 digit looks like a broken image.
-        method = Image.Resampling.LANCZOS if min(picture.size) > side else Image.Resampling.NEAREST
-        tile = ImageOps.fit(picture, (side, side), method)
-        sheet.paste(tile, (i % columns * (side + gap), i // columns * (side + gap)))
-    return sheet
 
 
 def _read_files(path: Path, keys: set[str]) -> dict[str, bytes]:

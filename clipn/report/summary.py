@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from clipn.errors import InvalidData
@@ -77,6 +77,10 @@ class BenchmarkSummary:
     """Those without training first, then those with the models trained here, each group in alphabetical
     order; last those with imported models, in the order of these."""
     imported: tuple[ImportedModel, ...] = ()
+    leave_out: str = "none"
+    """Which OOD images were not measured, as in `clipn.config.OverlapParams`."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """OOD set → their number."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -105,7 +109,7 @@ def summarise(runs: Sequence[Run], imported: Sequence[Run] = ()) -> BenchmarkSum
     for run in runs[1:]:
         _check_alike(first, run)
     for run in imported:
-        _check_settings(first, run, ("fpr_convention", "images"))
+        _check_settings(first, run, ("fpr_convention", "images", "leave_out", "left_out"))
     names = sorted(first.methods, key=lambda name: (first.methods[name].trained, name.casefold(), name))
     return BenchmarkSummary(
         name=first.benchmark,
@@ -123,6 +127,8 @@ def summarise(runs: Sequence[Run], imported: Sequence[Run] = ()) -> BenchmarkSum
             *(_method(name, [run]) for run in imported for name in sorted(run.methods)),
         ),
         imported=tuple(ImportedModel(str(run.imported), run.logit_scale, run.templates) for run in imported),
+        leave_out=first.leave_out,
+        left_out={name: first.left_out[name] for name in first.ood},
     )
 
 
@@ -200,7 +206,7 @@ def _check_alike(first: Run, run: Run) -> None:
     absent = sorted(first.methods.keys() ^ run.methods.keys())
     if absent:
         raise InvalidData(f"{where} and {first.model}.json do not share {', '.join(absent)}; run 'dvc repro'")
-    _check_settings(first, run, ("fpr_convention", "logit_scale", "templates", "images"))
+    _check_settings(first, run, ("fpr_convention", "logit_scale", "templates", "images", "leave_out", "left_out"))
     for name, method in run.methods.items():
         if method.trained != first.methods[name].trained:
             raise InvalidData(f"{where}: methods.{name}.trained differs from {first.model}.json; run 'dvc repro'")
@@ -215,10 +221,10 @@ def _check_alike(first: Run, run: Run) -> None:
 
 
 def _check_settings(first: Run, run: Run, fields: Sequence[str]) -> None:
-    for field in fields:
-        if getattr(first, field) != getattr(run, field):
+    for name in fields:
+        if getattr(first, name) != getattr(run, name):
             raise InvalidData(
-                f"{_file(run)}: {field} is {getattr(run, field)!r}, but {getattr(first, field)!r} in "
+                f"{_file(run)}: {name} is {getattr(run, name)!r}, but {getattr(first, name)!r} in "
                 f"{first.model}.json; run 'dvc repro'"
             )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from clipn.report import overlaps
+from clipn.report.overlaps import Overlap
 from clipn.report.summary import BenchmarkSummary, MethodSummary, Spread, headline, percent
 
 CONVENTIONS = {
@@ -21,7 +23,7 @@ CONVENTIONS = {
 }
 MEAN = "mean ± std"
 IMPORTED = "imported"
-TEXT_COLUMNS = ("method", "repeat", "FPR95 convention", "source")
+TEXT_COLUMNS = ("method", "repeat", "set", "FPR95 convention", "source")
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,10 @@ def published() -> dict[str, Any]:
     return values
 
 
-def markdown(title: str, benchmarks: Sequence[BenchmarkSummary], with_published: bool) -> str:
-    """`reports/results.md`."""
+def markdown(
+    title: str, benchmarks: Sequence[BenchmarkSummary], found: Mapping[str, Overlap], with_published: bool
+) -> str:
+    """`reports/results.md`; `found` maps benchmarks to their duplicates."""
     parts = [f"# {_escape(title)}"]
     for benchmark in benchmarks:
         parts += [f"## {_escape(benchmark.name)}", " ".join(_escape(s) for s in headline(benchmark))]
@@ -136,6 +140,11 @@ def markdown(title: str, benchmarks: Sequence[BenchmarkSummary], with_published:
             parts.append("Decisions without a threshold: images kept as ID and refused as OOD, in percent.")
             header = ["method", f"{benchmark.id} kept", *(f"{name} refused" for name in benchmark.ood)]
             parts.append(_table(header, decided))
+        overlap = found[benchmark.name]
+        parts.append("Duplicates. " + _escape(overlaps.sentence(overlap, benchmark)))
+        if overlap.has_duplicates:
+            header, *counts = overlaps.table(overlap, benchmark)
+            parts.append(_table(header, counts))
     if with_published:
         other = published()
         parts += [f"## {_escape(other['title'])}", f"**{_escape(other['warning'])}** {_escape(other['notes'])}"]

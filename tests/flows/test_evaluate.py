@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
 
-from clipn import backbone, features, no_encoder, profiles
+from clipn import backbone, duplicates, features, no_encoder, profiles
 from clipn.feature_rows import FeatureBatch
 from clipn.feature_writer import write_shard
 from clipn.no_encoder import NoEncoderConfig, NoTextEncoder
@@ -27,7 +28,7 @@ CLASSES = ("sun", "cloud")
 
 @pytest.fixture
 def project(tiny_clip: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with random features, the model of seed 0 and two imported ones, the first with the same weights."""
+    """A project with random features, two duplicates, the model of seed 0 and two imported ones, the first its copy."""
     monkeypatch.chdir(ROOT)
     values = profiles.compose(
         "smoke", ["benchmarks.pictographs.ood=[greek,digits]", "evaluate.imported=[same,handcrafted]"]
@@ -45,6 +46,11 @@ def project(tiny_clip: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.Monk
         with write_shard(folder / "00000.parquet", features.describe(clip, "evaluation", CLASSES)) as shard:
             shard.append(FeatureBatch([str(i) for i in range(6)], image, label=np.arange(6, dtype=np.int32) % 2))
         write_index(folder, [folder / "00000.parquet"])
+    found = [("greek", "4", "id", "0", 1.0, True), ("digits", "2", "training", "5", 0.99, False)]
+    rows = [dict(zip(duplicates.SCHEMA.names, row, strict=True)) for row in found]
+    Path("data/overlap/pictographs").mkdir(parents=True)
+    table = pa.Table.from_pylist(rows, schema=duplicates.SCHEMA)
+    pq.write_table(table, "data/overlap/pictographs/duplicates.parquet")
     encoder = NoTextEncoder(clip.model, n_prompts=2)
     assert encoder.prompts is not None
     torch.nn.init.normal_(encoder.prompts)
@@ -77,6 +83,26 @@ def test_an_imported_model_is_measured_like_a_trained_one(project: Path) -> None
 def test_the_handcrafted_variant_brings_its_own_templates(project: Path) -> None:
     evaluate_imported.run("pictographs", "handcrafted")
     assert metrics(project, "imported-handcrafted")["templates"] == "photo"
+
+
+@pytest.mark.parametrize(
+    ("leave_out", "expected"),
+    [
+        ("none", {"greek": 0, "digits": 0}),
+        ("id", {"greek": 1, "digits": 0}),
+        ("id-and-training", {"greek": 1, "digits": 1}),
+    ],
+)
+def test_duplicates_are_left_out_if_that_is_asked_for(project: Path, leave_out: str, expected: dict[str, int]) -> None:
+    values = yaml.safe_load((project / "params.yaml").read_text())
+    values["overlap"]["leave_out"] = leave_out
+    (project / "params.yaml").write_text(yaml.safe_dump(values))
+    evaluate.run("pictographs", 0)
+    result = metrics(project, "seed-0")
+    assert (result["leave_out"], result["left_out"]) == (leave_out, expected)
+    assert result["images"] == {"pictographs": 6, **{name: 6 - count for name, count in expected.items()}}
+    counts = json.loads((project / "reports/stages/evaluate-pictographs-0.json").read_text())["counts"]
+    assert counts["dropped"] == ({"duplicate": sum(expected.values())} if leave_out != "none" else {})
 
 
 def test_a_model_that_is_not_there(project: Path) -> None:

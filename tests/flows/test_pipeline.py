@@ -6,12 +6,13 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from clipn import FeatureStore, manifest, profiles
-from flows import backbone, captions, download, evaluate, features, report, set_features, sets, train
+from flows import backbone, captions, download, evaluate, features, overlap, report, set_features, sets, train
 
 ROOT = Path(__file__).parent.parent.parent
 SETS = ("pictographs", "greek", "digits")
@@ -23,6 +24,8 @@ OVERRIDES = (
     "download.samples_per_shard=256",
     "backbone.pretrain.batch_size=64",
     "train.batch_size=64",
+    "train.check.id=pictographs",
+    "train.check.ood=greek",
     "benchmarks.pictographs.ood=[greek,digits]",
 )
 
@@ -43,6 +46,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in SETS:
             sets.run(name)
             set_features.run(name)
+        overlap.run("pictographs")
         for seed in (0, 1):
             train.run(seed)
             evaluate.run("pictographs", seed)
@@ -82,10 +86,25 @@ def test_results_hold_every_method_and_set() -> None:
     assert "CLIPN on the miniature world" in Path("reports/report.html").read_text()
 
 
+def test_overlaps_are_counted_and_listed() -> None:
+    found = json.loads(Path("reports/overlap/pictographs.json").read_text())
+    assert {name: of_set["images"] for name, of_set in found["sets"].items()} == {
+        "pictographs": 60,
+        "greek": 52,
+        "digits": 50,
+    }
+    table = pq.read_table("data/overlap/pictographs/duplicates.parquet")
+    for name in SETS:
+        rows = table.filter((pc.field("set") == name) & (pc.field("other") == "training"))
+        assert sum(found["sets"][name]["training"].values()) == len(rows["key"].unique())
+    keys = {row.key for row in manifest.read("data/download/manifest.parquet")}
+    assert set(table.filter(pc.field("other") == "training")["other_key"].to_pylist()) <= keys
+
+
 def test_every_stage_left_its_report() -> None:
     names = {path.stem for path in Path("reports/stages").iterdir()}
     assert {"captions", "download", "backbone", "features", "sets-greek", "set_features-greek", "train-1",
-            "evaluate-pictographs-0", "report"} <= names  # fmt: skip
+            "overlap-pictographs", "evaluate-pictographs-0", "report"} <= names  # fmt: skip
 
 
 def test_a_second_run_of_features_gives_the_same_bytes() -> None:
@@ -140,6 +159,7 @@ def test_missing_inputs_say_how_to_make_them() -> None:
 def test_names_that_no_section_has() -> None:
     assert "sets has no 'nowhere'; known: arrows" in failure(sets.run, "nowhere")
     assert "benchmarks has no 'nothing'; known: pictographs" in failure(evaluate.run, "nothing", 0)
+    assert "benchmarks has no 'nothing'; known: pictographs" in failure(overlap.run, "nothing")
 
 
 def test_an_unknown_parameter_stops_every_stage() -> None:

@@ -48,6 +48,8 @@ def _metrics(seed: int, ood: tuple[str, ...], benchmark: str) -> dict[str, Any]:
         "logit_scale": 21.25,
         "templates": "symbols",
         "images": {name: SETS[name] for name in ("cats", *ood)},
+        "leave_out": "none",
+        "left_out": dict.fromkeys(ood, 0),
         "methods": {
             "MSP": {"trained": False, "ood": named(MSP)},
             "CLIPN-CTW": {
@@ -104,6 +106,29 @@ def _write_set(folder: Path, name: str) -> None:
     write_json(folder / "classes.json", [f"{name} one", f"{name} two"])
 
 
+def _write_overlap(root: Path, benchmark: str, ood: tuple[str, ...]) -> None:
+    """One of the images of each OOD set is an ID image, and one more resembles a training image."""
+    found = {"id": {"exact": 1, "near": 0}, "training": {"exact": 0, "near": 1}}
+    write_json(
+        root / f"reports/overlap/{benchmark}.json",
+        {
+            "benchmark": benchmark,
+            "id": "cats",
+            "ood": list(ood),
+            "threshold": 0.95,
+            "sets": {
+                "cats": {"images": SETS["cats"], "training": {"exact": 0, "near": 0}},
+                **{name: {"images": SETS[name], **found} for name in ood},
+            },
+        },
+    )
+    folder = root / "data/overlap" / benchmark
+    folder.mkdir(parents=True)
+    for name in ood:
+        for other in found:
+            Image.new("RGB", (16, 8), COLOURS[name]).save(folder / f"{name}.{other}.webp")
+
+
 def _write_training(folder: Path) -> None:
     curves = {
         "loss_yes": {i: 1 / (i + 1) for i in range(5)},
@@ -121,6 +146,8 @@ def _write_training(folder: Path) -> None:
 def _write_project(root: Path) -> None:
     for name in SETS:
         _write_set(root / "data" / "sets" / name, name)
+    for benchmark, ood in (("small", ("dogs", "cars")), ("tiny", ("cars",))):
+        _write_overlap(root, benchmark, ood)
     for seed in CTW:
         for benchmark, ood in (("small", ("dogs", "cars")), ("tiny", ("cars",))):
             write_json(root / f"reports/metrics/{benchmark}/seed-{seed}.json", _metrics(seed, ood, benchmark))

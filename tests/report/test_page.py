@@ -75,8 +75,9 @@ def test_page_refers_to_nothing_outside_itself(built: Built) -> None:
 def test_every_image_has_a_text_and_a_size(built: Built) -> None:
     project, _ = built
     found = page(project).all("img")
-    # Per benchmark ROC, AUROC and two histograms; four losses; two AUROC of the held-out check; three sets.
-    assert len(found) == 2 * 4 + 4 + 2 + 3
+    # Per benchmark ROC, AUROC and two histograms; pairs of three OOD sets with ID and training images; four
+    # losses; two AUROC of the held-out check; three sets.
+    assert len(found) == 2 * 4 + 3 * 2 + 4 + 2 + 3
     assert all(image["alt"] and image["width"] and image["height"] for image in found)
     assert any("cars one, cars two" in (image["alt"] or "") for image in found)
 
@@ -91,6 +92,9 @@ def test_page_says_what_was_measured(built: Built) -> None:
         "It loses to the best one without, MSP (81.00)",
         "mean ± std",
         "Decisions without a threshold",
+        "None of them is left out of the results.",
+        "near of training",
+        "dogs above, ID images below",
         "id-interpolated",
         "Other data: not measured here",
         "95.27?/23.94",
@@ -104,7 +108,7 @@ def test_tables_scroll_inside_their_own_box(built: Built) -> None:
     project, _ = built
     tags = page(project).tags
     tables = [i for i, (tag, _) in enumerate(tags) if tag == "table"]
-    assert len(tables) == 2 * 2 + 2
+    assert len(tables) == 2 * 3 + 2
     for i in tables:
         assert tags[i - 1][1]["class"] == "scroll"
         assert tags[i - 1][1]["aria-label"]

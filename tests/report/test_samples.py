@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from clipn import manifest, tars
 from clipn.errors import InvalidData, MissingInput
@@ -52,19 +51,3 @@ def test_missing_set_and_wrong_class_names_are_named(project: Path) -> None:
     write_json(project / "data/sets/cars/classes.json", {"0": "car"})
     with pytest.raises(InvalidData, match=r"cars/classes\.json"):
         samples.read(project, "cars", 1)
-
-
-def test_strip_lays_tiles_out_in_rows() -> None:
-    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
-    sheet = samples.strip([Image.new("RGB", (4, 4), colour) for colour in colours], columns=2, side=8, gap=2)
-    assert sheet.size == (18, 18)
-    assert [sheet.getpixel(point) for point in ((0, 0), (17, 7), (7, 17))] == colours
-    assert sheet.getpixel((9, 0)) == sheet.getpixel((17, 17)) == (255, 255, 255)
-
-
-def test_strip_takes_the_middle_square_and_keeps_pixels_sharp() -> None:
-    picture = Image.new("RGB", (4, 2), (255, 0, 0))  # red, with a blue left and a green right half in the middle
-    picture.paste((0, 0, 255), (1, 0, 2, 2))
-    picture.paste((0, 255, 0), (2, 0, 3, 2))
-    sheet = samples.strip([picture], columns=1, side=8, gap=0)
-    assert [sheet.getpixel((x, 0)) for x in (0, 3, 4, 7)] == [(0, 0, 255)] * 2 + [(0, 255, 0)] * 2

@@ -150,6 +150,7 @@ def _other_msp(values: dict[str, Any]) -> None:
         (_other_msp, r"seed-1\.json: MSP is not trained, yet its auroc on dogs is 0\.9, but 0\.92 in seed-0\.json"),
         (lambda v: v["methods"]["MSP"].update(trained=True), r"seed-1\.json: methods\.MSP\.trained"),
         (lambda v: v.update(templates="clean"), r"seed-1\.json: templates is 'clean', but 'symbols' in seed-0\.json"),
+        (lambda v: v.update(leave_out="id"), r"seed-1\.json: leave_out is 'id', but 'none' in seed-0\.json"),
         (lambda v: v["images"].update(dogs=5), r"seed-1\.json: images is "),
     ],
 )

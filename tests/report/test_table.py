@@ -8,8 +8,13 @@ from pydantic import TypeAdapter
 
 from clipn.report import summary, table
 from clipn.report.inputs import Run
+from clipn.report.overlaps import Found, Overlap, SetOverlap
 
 Metrics = Callable[..., dict[str, Any]]
+
+NOTHING = {
+    "small": Overlap(Found("small", "cats", ("dogs", "cars"), 0.95, dict.fromkeys(("cats", "dogs"), SetOverlap(1))), {})
+}
 
 
 def summarise(*values: dict[str, Any]) -> summary.BenchmarkSummary:
@@ -63,7 +68,7 @@ def test_decisions_in_percent(small: summary.BenchmarkSummary) -> None:
 
 
 def test_markdown_is_the_whole_table(small: summary.BenchmarkSummary) -> None:
-    lines = table.markdown("Made up", [small], with_published=False).splitlines()
+    lines = table.markdown("Made up", [small], NOTHING, with_published=False).splitlines()
     assert lines[0] == "# Made up"
     assert "| method | repeat | dogs (6) | cars (2) | average |" in lines
     assert "| MSP |  | **92.00** / **20.00** | 70.00 / 40.00 | **81.00** / 30.00 |" in lines
@@ -77,12 +82,12 @@ def test_markdown_is_the_whole_table(small: summary.BenchmarkSummary) -> None:
 
 
 def test_markdown_escapes_foreign_text(small: summary.BenchmarkSummary) -> None:
-    first = table.markdown("a | b\n<script>", [small], with_published=False).splitlines()[0]
+    first = table.markdown("a | b\n<script>", [small], NOTHING, with_published=False).splitlines()[0]
     assert first == "# a \\| b &lt;script>"
 
 
 def test_published_rows_are_complete_and_marked_as_other_data(small: summary.BenchmarkSummary) -> None:
-    text = table.markdown("Made up", [small], with_published=True)
+    text = table.markdown("Made up", [small], NOTHING, with_published=True)
     assert "**Other data: not measured here" in text
     row = (
         "| CLIPN-A, paper |  | 95.27?/23.94 | 93.93?/26.17 | 90.93?/40.84 | 92.28?/33.45 | 93.10/31.10 "

@@ -1,0 +1,108 @@
+"""Numbers of duplicates as sentences and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from clipn import report
+from clipn.config import BenchmarkParams, ReportParams
+from clipn.errors import InvalidData, MissingInput
+from clipn.io import read_json, write_json
+from clipn.report import overlaps, summary
+from clipn.report.inputs import Run
+
+SMALL = BenchmarkParams(id="cats", ood=("dogs", "cars"))
+FILE = Path("reports/overlap/small.json")
+
+
+@pytest.fixture
+def benchmark(metrics: Callable[..., dict[str, Any]]) -> summary.BenchmarkSummary:
+    return summary.summarise([TypeAdapter(Run).validate_python(metrics(0))])
+
+
+def without_duplicates(project: Path) -> None:
+    values = read_json(project / FILE)
+    for of_set in values["sets"].values():
+        for other in {"id", "training"} & of_set.keys():
+            of_set[other] = {"exact": 0, "near": 0}
+    write_json(project / FILE, values)
+    for picture in (project / "data/overlap/small").iterdir():
+        picture.unlink()
+
+
+def test_a_row_for_each_set(project: Path, benchmark: summary.BenchmarkSummary) -> None:
+    overlap = overlaps.read(project, "small", SMALL)
+    assert overlaps.table(overlap, benchmark) == [
+        ["set", "images", "exact of ID", "near of ID", "exact of training", "near of training"],
+        ["cats", "4", "–", "–", "0", "0"],
+        ["dogs", "6", "1", "0", "0", "1"],
+        ["cars", "2", "1", "0", "0", "1"],
+    ]
+    assert list(overlap.pictures) == [("dogs", "id"), ("dogs", "training"), ("cars", "id"), ("cars", "training")]
+
+
+def test_what_was_left_out(project: Path, benchmark: summary.BenchmarkSummary) -> None:
+    overlap = overlaps.read(project, "small", SMALL)
+    dropped = replace(benchmark, leave_out="id", left_out={"dogs": 1, "cars": 0})
+    assert [row[-1] for row in overlaps.table(overlap, dropped)] == ["left out", "–", "1", "0"]
+    assert overlaps.sentence(overlap, dropped) == (
+        "Compared were the OOD images with those of cats, and all images with the training images; exact duplicates "
+        "have equal pixels, near duplicates have features of cosine 0.95 or more. OOD images that duplicate an ID "
+        "image are left out of the results."
+    )
+
+
+def test_without_training_images(project: Path, benchmark: summary.BenchmarkSummary) -> None:
+    values = read_json(project / FILE)
+    for of_set in values["sets"].values():
+        del of_set["training"]
+    write_json(project / FILE, values)
+    overlap = overlaps.read(project, "small", SMALL)
+    assert overlaps.table(overlap, benchmark)[0] == ["set", "images", "exact of ID", "near of ID"]
+    assert overlaps.sentence(overlap, benchmark).startswith("Compared were the OOD images with those of cats; exact")
+
+
+def test_no_duplicates_are_one_sentence(project: Path, benchmark: summary.BenchmarkSummary) -> None:
+    without_duplicates(project)
+    sentence = overlaps.sentence(overlaps.read(project, "small", SMALL), benchmark)
+    assert sentence == (
+        "No duplicates were found when comparing the OOD images with those of cats, and all images with the training "
+        "images (near duplicates have features of cosine 0.95 or more)."
+    )
+    report.build(["small"], {"small": SMALL}, [0], ReportParams(title="x", published=False), project)
+    text = (project / "reports/results.md").read_text(encoding="utf-8")
+    assert sentence in text
+    assert "exact of ID" not in text
+    assert "exact of ID" not in (project / "reports/report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v.pop("threshold"), "threshold: "),
+        (lambda v: v["sets"]["dogs"]["id"].update(exact=-1), r"sets\.dogs\.id\.exact: "),
+        (lambda v: v["sets"].pop("cars"), "is of other sets than benchmark 'small'"),
+        (lambda v: v.update(id="dogs"), "is of other sets than benchmark 'small'"),
+    ],
+)
+def test_wrong_numbers_are_refused(project: Path, change: Callable[[dict[str, Any]], Any], message: str) -> None:
+    values = read_json(project / FILE)
+    change(values)
+    write_json(project / FILE, values)
+    with pytest.raises(InvalidData, match=rf"small\.json .*{message}"):
+        overlaps.read(project, "small", SMALL)
+
+
+def test_missing_numbers_and_damaged_pictures(project: Path) -> None:
+    (project / "data/overlap/small/dogs.id.webp").write_bytes(b"no picture")
+    with pytest.raises(InvalidData, match=r"dogs\.id\.webp: not an image"):
+        overlaps.read(project, "small", SMALL)
+    (project / FILE).unlink()
+    with pytest.raises(MissingInput, match=r"small\.json does not exist"):
+        overlaps.read(project, "small", SMALL)

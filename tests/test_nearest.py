@@ -1,0 +1,49 @@
+"""The nearest by blocks are those that a sort of all cosines gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from clipn import nearest
+from clipn.nearest import Matches, Nearest
+
+
+def unit(rows: int, seed: int) -> NDArray[np.float32]:
+    values = np.random.default_rng(seed).normal(size=(rows, 6)).astype(np.float32)
+    return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+
+def search(queries: NDArray[np.float32], blocks: list[NDArray[np.float32]], floor: float, count: int) -> Matches:
+    found = Nearest(queries, floor, count, "cpu")
+    for block in blocks:
+        found.look(block)
+    return found.matches()
+
+
+@pytest.mark.parametrize("count", [1, 3, 200])
+def test_blocks_give_what_a_sort_of_everything_gives(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(nearest, "QUERIES", 7)
+    queries, others = unit(20, 0), unit(100, 1)
+    cosines = queries @ others.T
+    expected = [
+        (query, other)
+        for query in range(20)
+        for other in np.argsort(-cosines[query], kind="stable")[:count]
+        if cosines[query, other] >= 0.4
+    ]
+    found = search(queries, np.split(others, [3, 50, 51]), 0.4, count)
+    assert len(expected) > 15
+    assert list(zip(found.query, found.other, strict=True)) == expected
+    np.testing.assert_allclose(found.cosine, [cosines[pair] for pair in expected], atol=1e-6)
+
+
+def test_of_equal_cosines_the_first_is_kept() -> None:
+    one = np.eye(2, dtype=np.float32)
+    assert search(one[:1], [one[1:], one[:1], one[:1], one[:1]], 0.9, 2).other.tolist() == [1, 2]
+
+
+def test_nothing_reaches_the_floor() -> None:
+    found = search(np.eye(2, dtype=np.float32), [-np.eye(2, dtype=np.float32)], 0.5, 4)
+    assert found.query.shape == found.other.shape == found.cosine.shape == (0,)

@@ -3,20 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clipn import templates
 from clipn.backbone import Backbone
 from clipn.features import encode_texts
-from clipn.no_encoder import NoTextEncoder
+from clipn.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.scores import Evidence
 
 
+@dataclass(frozen=True)
+class Sentences:
+    """Templates with one `{}` for a class name: `yes` for the yes text encoder, `no` for the no text encoder."""
+
+    yes: tuple[str, ...]
+    no: tuple[str, ...]
+
+
+def sentences(config: NoEncoderConfig, template_set: str) -> Sentences:
+    """The sentences that a trained model is to be asked with.
+
+    Learned prompts do the negation themselves, so that both encoders take the templates of
+    `template_set`. A model of the hand-crafted variant knows "no" from the pairs that it was trained
+    with, and takes those, whatever `template_set` says.
+
+    Raises:
+        InvalidParams: no such set.
+    """
+    if config.variant == "handcrafted":
+        pairs = templates.load_paired(str(config.paired_templates))
+        return Sentences(tuple(pair.yes for pair in pairs), tuple(pair.no for pair in pairs))
+    found = templates.load(template_set)
+    return Sentences(found, found)
+
+
 def class_evidence(
-    clip: Backbone, no: NoTextEncoder, names: Sequence[str], templates: Sequence[str], logit_scale: float | None
+    clip: Backbone, no: NoTextEncoder, names: Sequence[str], sentences: Sentences, logit_scale: float | None
 ) -> Evidence:
     """The "yes" and "no" features of classes.
 
@@ -24,34 +51,34 @@ def class_evidence(
         clip: the backbone.
         no: a no encoder that was trained with it, on the same device.
         names: C class names.
-        templates: sentences with one `{}` for the name; the same ones for both encoders, since the
-            no-prompt does the negation.
-        logit_scale: factor on cosine similarities; None takes the backbone's own.
+        sentences: what `sentences` says of this model.
+        logit_scale: factor on cosine similarities; None takes the backbone's own, and the one that was
+            trained with the no encoder, if one was, where "yes" is compared with "no".
     """
+    tokens = class_tokens(clip.tokenize, names, sentences.yes)
+    no_tokens = tokens if sentences.no == sentences.yes else class_tokens(clip.tokenize, names, sentences.no)
     return Evidence(
-        yes=class_features(clip.text, clip.tokenize, names, templates, clip.device),
-        no=class_features(no, clip.tokenize, names, templates, clip.device),
+        yes=class_features(clip.text, tokens, clip.device),
+        no=class_features(no, no_tokens, clip.device),
         logit_scale=clip.logit_scale if logit_scale is None else logit_scale,
+        no_logit_scale=no.logit_scale if logit_scale is None else None,
     )
 
 
-def class_features(
-    encode: Callable[[Tensor], Tensor],
-    tokenize: Callable[[Sequence[str]], Tensor],
-    names: Sequence[str],
-    templates: Sequence[str],
-    device: torch.device,
-) -> NDArray[np.float32]:
+def class_tokens(tokenize: Callable[[Sequence[str]], Tensor], names: Sequence[str], templates: Sequence[str]) -> Tensor:
+    """Token ids [C, T, context length] of C class names in T templates."""
+    texts = [template.format(name) for name in names for template in templates]
+    return tokenize(texts).view(len(names), len(templates), -1)
+
+
+def class_features(encode: Callable[[Tensor], Tensor], tokens: Tensor, device: torch.device) -> NDArray[np.float32]:
     """One unit-norm feature per class [C, D]: the renormalised mean over templates of unit-norm features.
 
     Args:
         encode: token ids → unit-norm features; the yes or the no text encoder.
-        tokenize: texts → token ids.
-        names: C class names.
-        templates: sentences with one `{}` for the name.
+        tokens: what `class_tokens` gives [C, T, context length].
         device: where `encode` runs.
     """
-    texts = [template.format(name) for name in names for template in templates]
-    features = encode_texts(encode, tokenize(texts), device).reshape(len(names), len(templates), -1)
+    features = encode_texts(encode, tokens.flatten(0, 1), device).reshape(*tokens.shape[:2], -1)
     mean = features.mean(axis=1)
     return mean / np.linalg.norm(mean, axis=1, keepdims=True)

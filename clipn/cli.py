@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,8 +16,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Column, Table
 
-from clipn import images, scores, sets_command, templates
-from clipn.errors import ClipnError, InvalidData, MissingInput
+from clipn import images, scores, sets_command, templates, train_command
+from clipn.errors import ClipnError, Interrupted, InvalidData, InvalidParams, MissingInput
 from clipn.io import read_json
 
 SETS = Path("data/sets")
@@ -28,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
+    except Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(130)
     except ClipnError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
@@ -57,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 
     inspect = commands.add_parser("inspect", help="say what a feature store, feature shard or manifest holds")
     inspect.add_argument("path", type=Path)
+    inspect.add_argument("--verify", action="store_true", help="compare a store's shards with its index")
     inspect.set_defaults(run=_inspect)
 
     profile = commands.add_parser("profile", help="write params.yaml from a profile, or list the profiles")
@@ -70,6 +75,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     profile.set_defaults(run=_profile)
 
+    foreign = commands.add_parser("import-checkpoint", help="take over a checkpoint of the reference implementation")
+    foreign.add_argument("file", type=Path, help="PyTorch file or safetensors")
+    foreign.add_argument("name", help="what the model is to be called, as in evaluate.imported")
+    foreign.add_argument("--backbone", type=Path, default=Path("data/backbone"), help="default: %(default)s")
+    foreign.add_argument("--out", type=Path, default=Path("models/imported"), help="default: %(default)s")
+    foreign.add_argument("--paired-templates", metavar="SET", help="for the hand-crafted variant; default: reference")
+    foreign.add_argument("--force", action="store_true", help="replace a model of this name")
+    foreign.set_defaults(run=_import_checkpoint)
+
+    train_command.add(commands)
     sets_command.add(commands)
 
     check = commands.add_parser("check", help="check params.yaml and every input that it names")
@@ -116,7 +131,7 @@ def _detect(options: argparse.Namespace) -> None:
 def _inspect(options: argparse.Namespace) -> None:
     from clipn.inspection import describe
 
-    for line in describe(options.path):
+    for line in describe(options.path, options.verify):
         print(line)
 
 
@@ -135,6 +150,22 @@ def _profile(options: argparse.Namespace) -> None:
             print(f"left out: {name} ({reason})")
     profiles.write(options.name, Path("params.yaml"), overrides)
     print(f"params.yaml now holds the profile {options.name!r}; 'make repro' runs it")
+
+
+def _import_checkpoint(options: argparse.Namespace) -> None:
+    from clipn import config, reference_checkpoint
+
+    if not re.fullmatch(config.NAME, options.name):
+        raise InvalidParams(
+            f"{options.name!r} is no name for a model; letters, digits, - and _ make one, a letter or digit first"
+        )
+    out = options.out / options.name
+    imported = reference_checkpoint.import_file(
+        options.file, out, options.backbone, options.paired_templates, options.force
+    )
+    print("\n".join(reference_checkpoint.describe(imported)))
+    print(f"wrote     {out}")
+    print(f"next      list {options.name} in evaluate.imported of params.yaml and run 'dvc repro'")
 
 
 def _check(options: argparse.Namespace) -> None:

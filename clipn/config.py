@@ -25,7 +25,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 ReaderName = Literal["symbols", "digits", "folder", "tar", "webdataset", "cifar", "svhn", "stl10", "layout"]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+Name = Annotated[str, Field(pattern=NAME)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -131,6 +132,10 @@ class FeaturesParams:
     """Larger images are refused before they are decoded."""
     max_dropped: Share
     """The stage fails when a larger share of a set's images cannot be read."""
+    views: Annotated[int, Field(ge=0)]
+    """Features of so many random crops of each training image are kept besides those of the centre crop."""
+    view_scale: tuple[Share, Share]
+    """Smallest and largest share of the image's area that a random crop shows."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -164,33 +169,68 @@ class BenchmarkParams:
 
 
 @dataclass(frozen=True, config=STRICT)
+class CheckParams:
+    """The look at AUROC while training runs. Nothing is chosen by it, and no weight depends on it."""
+
+    id: Name
+    """The set that stands for in-distribution; needs classes."""
+    ood: Name
+    every: Annotated[int, Field(ge=0)]
+    """Steps between two looks; 0 switches them off."""
+    images: Count
+    """How many images of each set are taken, spread evenly over it."""
+    templates: str
+    """Name of a template set of `clipn.templates`."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class TrainParams:
     """Training of the no text encoder on cached features."""
 
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
+    """Pairs of a step, over all processes together."""
     lr: Positive
     beta1: Share
     beta2: Share
     eps: Positive
     weight_decay: NotNegative
     """Not applied to norms, biases and other parameters of fewer than two dimensions."""
+    variant: Literal["learnable", "handcrafted"]
+    """`learnable`: prompts that are learned. `handcrafted`: paired yes/no templates, one pair drawn a caption."""
     n_prompts: Count
     """Learnable no-prompts."""
     draw_mean: bool
     """Whether a caption may also draw the prompts' mean, which is what testing uses."""
+    paired_templates: str
+    """Name of a paired set of `clipn.templates`, for the handcrafted variant."""
+    weight_yes: NotNegative
+    """Weight of the yes part of the image-text binary-opposite loss."""
+    weight_no: NotNegative
+    """Weight of its no part."""
+    weight_tso: NotNegative
+    """Weight of the text semantic-opposite loss."""
+    temperature: Literal["fixed", "learned"]
+    """Whether the scale of the cosine similarities stays the backbone's own or is trained."""
+    precision: Literal["float32", "bfloat16"]
+    """Arithmetic inside the no encoder; weights, losses and optimizer are float32 in either."""
+    shuffle_rows: Annotated[int, Field(ge=2)]
+    """Rows in memory that are shuffled together; they come from randomly drawn parts of all shards."""
+    check: CheckParams
 
 
 @dataclass(frozen=True, config=STRICT)
 class EvaluateParams:
     benchmarks: Annotated[tuple[Name, ...], Field(min_length=1)]
     """Which of the benchmarks are run."""
+    imported: tuple[Name, ...]
+    """Models of `models/imported` that are evaluated beside the trained ones."""
     methods: Annotated[tuple[str, ...], Field(min_length=1)]
     templates: str
     """Name of a template set of `clipn.templates`."""
     logit_scale: Positive | None
-    """Scale of the cosine similarities at test; null takes the backbone's own."""
+    """Scale of the cosine similarities at test; null takes the backbone's own, or the learned one."""
     fpr_convention: Literal["id-interpolated", "id-nearest", "ood-first"]
 
 
@@ -298,6 +338,12 @@ def _contradictions(params: Params) -> list[str]:
         for m in params.evaluate.methods
         if m not in scores.REGISTRY
     ]
+    with_no_encoder = [name for name in scores.REGISTRY if scores.is_trained(name)]
+    if params.evaluate.imported and not set(with_no_encoder) & set(params.evaluate.methods):
+        known = ", ".join(with_no_encoder)
+        problems.append(f"evaluate.imported: no method in evaluate.methods uses the no encoder; add one of {known}")
+    if len(set(params.evaluate.imported)) < len(params.evaluate.imported):
+        problems.append(f"evaluate.imported: {list(params.evaluate.imported)} names a model twice")
     if params.evaluate.templates not in templates.NAMES:
         known = ", ".join(templates.NAMES)
         problems.append(f"evaluate.templates: unknown set {params.evaluate.templates!r}; known: {known}")
@@ -306,8 +352,29 @@ def _contradictions(params: Params) -> list[str]:
             problems.append(f"sets.{name}: the reader 'symbols' needs block and images_per_class")
         if options.reader in ("cifar", "svhn", "stl10", "layout") and options.registered is None:
             problems.append(f"sets.{name}: the reader {options.reader!r} needs registered (see 'clipn sets list')")
+    problems += _check_problems(params)
+    if params.features.view_scale[0] > params.features.view_scale[1] or params.features.view_scale[0] == 0:
+        problems.append(f"features.view_scale: {params.features.view_scale} has to rise, from above 0")
+    if params.train.paired_templates not in templates.PAIRED:
+        known = ", ".join(templates.PAIRED)
+        problems.append(f"train.paired_templates: unknown set {params.train.paired_templates!r}; known: {known}")
     if params.backbone.source == "pretrain" and params.backbone.pretrain is None:
         problems.append("backbone.pretrain: is needed for source 'pretrain'")
     if params.backbone.source == "open_clip" and not (params.backbone.name and params.backbone.pretrained):
         problems.append("backbone: source 'open_clip' needs name and pretrained")
+    return problems
+
+
+def _check_problems(params: Params) -> list[str]:
+    check, problems = params.train.check, []
+    for key, name in (("id", check.id), ("ood", check.ood)):
+        if name not in params.sets:
+            problems.append(f"train.check.{key}: set {name!r} is not in sets; known: {', '.join(params.sets)}")
+    if check.id in params.sets and not params.sets[check.id].labelled:
+        problems.append(f"train.check.id: {check.id!r} needs classes (labelled: true)")
+    if check.id == check.ood:
+        problems.append(f"train.check: {check.id!r} cannot be both ID and OOD")
+    if check.templates not in templates.NAMES:
+        known = ", ".join(templates.NAMES)
+        problems.append(f"train.check.templates: unknown set {check.templates!r}; known: {known}")
     return problems

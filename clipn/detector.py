@@ -13,9 +13,9 @@ from PIL import Image
 from scipy.special import softmax
 
 from clipn import backbone as backbones
-from clipn import no_encoder, scores, templates
+from clipn import no_encoder, scores
 from clipn.backbone import Backbone
-from clipn.class_text import class_evidence
+from clipn.class_text import class_evidence, sentences
 from clipn.errors import InvalidData, InvalidParams
 from clipn.features import encode_images
 from clipn.scores import DecidesAlone, Evidence, Score
@@ -83,8 +83,10 @@ class Detector:
             backbone: folder of the CLIP that it was trained with, such as `data/backbone`.
             classes: names of the known classes; they need not have been seen in training.
             score: name of a score in `clipn.scores.REGISTRY`.
-            template_set: name of a set in `clipn.templates`.
-            logit_scale: factor on cosine similarities; None takes the backbone's own.
+            template_set: name of a set in `clipn.templates`, for models with learned prompts; one of
+                the hand-crafted variant is asked with the pairs that it was trained with.
+            logit_scale: factor on cosine similarities; None takes the one that was trained with the
+                model, and the backbone's own where none was.
             device: where the towers run.
 
         Raises:
@@ -94,10 +96,10 @@ class Detector:
         """
         if not classes:
             raise InvalidParams("the detector needs at least one class name")
-        sentences = templates.load(template_set)
+        asked = sentences(no_encoder.read_config(model), template_set)
         clip = backbones.load(backbone, device)
         no = no_encoder.load(model, clip.model, clip.fingerprint).to(clip.device)
-        evidence = class_evidence(clip, no, classes, sentences, logit_scale)
+        evidence = class_evidence(clip, no, classes, asked, logit_scale)
         return cls(clip, scores.fit(score, evidence), evidence, classes)
 
     def features(self, images: Sequence[Image.Image]) -> np.ndarray:

@@ -31,3 +31,11 @@ class DownloadFailed(ClipnError):
 
 class NonFinite(ClipnError):
     """A NaN or an infinity appeared in a loss, a feature or a score."""
+
+
+class OtherRun(ClipnError):
+    """A checkpoint was made with other parameters, inputs or another seed."""
+
+
+class Interrupted(ClipnError):
+    """The user asked to stop; what was done is kept."""

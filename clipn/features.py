@@ -6,7 +6,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
-from clipn import images, manifest, tars
+from clipn import augment, images, manifest, tars
 from clipn.backbone import Backbone
 from clipn.config import FeaturesParams
 from clipn.errors import InvalidData
@@ -28,6 +29,7 @@ from clipn.manifest import Entry
 from clipn.progress import Progress, silent
 from clipn.store import FeatureBatch, FeatureMeta, write_shard
 from clipn.timing import Phases
+from clipn.tokens import TokenLists
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -50,7 +52,7 @@ class ShardTask:
     out: Path
 
     def source(self, meta: FeatureMeta) -> str:
-        """Changes whenever the shard would: with an image, a caption, a label or the backbone."""
+        """Changes whenever the shard would: with an image, a caption, a label, the backbone or the views."""
         digest = hashlib.sha256(repr(meta).encode())
         for entry in self.entries:
             digest.update(repr((entry.key, entry.sha256, entry.caption, entry.label)).encode())
@@ -89,8 +91,14 @@ def plan(folder: str | Path, shards: str | Path, out: str | Path) -> list[ShardT
     ]
 
 
+def describe_training(backbone: Backbone, params: FeaturesParams) -> FeatureMeta:
+    """What training features of this backbone are."""
+    meta = describe(backbone, "training")
+    return replace(meta, views=params.views, view_scale=params.view_scale) if params.views else meta
+
+
 def describe(backbone: Backbone, kind: str, classes: Sequence[str] = ()) -> FeatureMeta:
-    """What features of this backbone are; `kind` is `training` or `evaluation`."""
+    """What features of this backbone are, without views; `kind` is `training` or `evaluation`."""
     preprocess = open_clip.get_model_preprocess_cfg(backbone.model)
     with torch.inference_mode():
         dim = backbone.text(backbone.tokenize(["a"]).to(backbone.device)).shape[1]
@@ -115,7 +123,8 @@ def encode_shard(
 ) -> ShardReport:
     """Make one feature shard, unless a good one of the same source is already there.
 
-    Images are decoded in `workers` threads while the tower works on the batch before.
+    Images are decoded in `workers` threads while the tower works on the batch before. With views, an
+    image is decoded once, and a batch of the tower holds `params.batch_size` crops, not images.
 
     Raises:
         InvalidData: the tar is damaged, lacks images that the manifest lists, holds other images than
@@ -130,18 +139,21 @@ def encode_shard(
     phases = Phases()
     report = ShardReport()
 
+    crops = _crops(backbone, meta)
+
     def decode(samples: list[tuple[Entry, bytes]]) -> tuple[list[Entry], list[Tensor], int]:
         kept, tensors = [], []
         for entry, data in samples:
             try:
-                tensors.append(backbone.preprocess(images.decode(data, params.max_pixels)))
+                tensors.append(crops(entry.key, images.decode(data, params.max_pixels)))
             except InvalidData:
                 continue
             kept.append(entry)
         return kept, tensors, len(samples) - len(kept)
 
     with ThreadPoolExecutor(max_workers=workers) as pool, write_shard(task.out, meta) as writer:
-        decoded = _ahead(pool, decode, _batches(_samples(task), params.batch_size), depth=workers + 1)
+        size = max(1, params.batch_size // (1 + meta.views))
+        decoded = _ahead(pool, decode, _batches(_samples(task), size), depth=workers + 1)
         unreadable = 0
         while True:
             with phases("read and decode"):
@@ -221,14 +233,27 @@ def _ahead(pool: ThreadPoolExecutor, function: Callable[[In], Out], items: Itera
         yield pending.popleft().result()
 
 
-def _encode(entries: Sequence[Entry], pixels: Tensor, backbone: Backbone, kind: str) -> FeatureBatch:
+def _crops(backbone: Backbone, meta: FeatureMeta) -> Callable[[str, Image.Image], Tensor]:
+    """What makes of a key and its image the centre crop and then the views, [1 + V, 3, H, W]."""
+    whole, scale = augment.squash(backbone.model), meta.view_scale
+
+    def crops(key: str, image: Image.Image) -> Tensor:
+        views = [augment.view(image, key, number, scale, whole) for number in range(meta.views)] if scale else []
+        return torch.stack([backbone.preprocess(image), *views])
+
+    return crops
+
+
+def _encode(entries: Sequence[Entry], crops: Tensor, backbone: Backbone, kind: str) -> FeatureBatch:
+    """Rows of images whose crops are [N, 1 + V, 3, H, W]."""
     keys = [entry.key for entry in entries]
-    image = encode_images(backbone, pixels)
+    encoded = encode_images(backbone, crops.flatten(0, 1)).reshape(*crops.shape[:2], -1)
+    image, views = encoded[:, 0], encoded[:, 1:] if crops.shape[1] > 1 else None
     if kind != "training":
         label = np.array([-1 if entry.label is None else entry.label for entry in entries], np.int32)
         return FeatureBatch(keys, image, label=label)
-    tokens = backbone.tokenize([entry.caption or "" for entry in entries])
-    text = encode_texts(backbone.text, tokens, backbone.device)
-    ends = backbone.text.ends(tokens) + 1
-    rows = [row[:end].numpy().astype(np.int32) for row, end in zip(tokens, ends.tolist(), strict=True)]
-    return FeatureBatch(keys, image, text=text, tokens=rows)
+    ids = backbone.tokenize([entry.caption or "" for entry in entries])
+    text = encode_texts(backbone.text, ids, backbone.device)
+    lengths = (backbone.text.ends(ids) + 1).numpy()
+    tokens = TokenLists.of([row[:length] for row, length in zip(ids.numpy(), lengths, strict=True)])
+    return FeatureBatch(keys, image, text=text, tokens=tokens, views=views)

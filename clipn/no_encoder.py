@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,20 +18,29 @@ from clipn.text import TextEncoder
 WEIGHTS = "no_encoder.safetensors"
 CONFIG = "config.json"
 
+MAX_LOGIT_SCALE = 100.0
+"""CLIP's own bound on the factor that it learns (arXiv 2103.00020, section 2.5)."""
+
 
 @dataclass(frozen=True)
 class NoEncoderConfig:
-    """What has to be known to load a trained no encoder.
+    """What has to be known to load and use a trained no encoder.
 
     Attributes:
-        n_prompts: number of learnable prompts.
+        variant: `learnable` (prompts do the negation) or `handcrafted` (paired templates do).
+        n_prompts: number of learnable prompts, 0 for the handcrafted variant.
+        paired_templates: name of a paired set of `clipn.templates`; handcrafted variant only.
+        learned_scale: whether the factor on cosine similarities was trained too.
         backbone: fingerprint of the CLIP that it was trained with.
-        seed: of the training run.
+        seed: of the training run; None for a model that was trained elsewhere.
     """
 
+    variant: str
     n_prompts: int
+    paired_templates: str | None
+    learned_scale: bool
     backbone: str
-    seed: int
+    seed: int | None
 
 
 class NoTextEncoder(nn.Module):
@@ -41,43 +51,58 @@ class NoTextEncoder(nn.Module):
 
     Args:
         model: an open_clip model; its text parts are copied.
-        n_prompts: number of learnable prompts, [n_prompts, context length, width].
+        n_prompts: number of learnable prompts, [n_prompts, context length, width]; 0 makes the encoder
+            of the hand-crafted variant, where the text itself says "no".
+        learn_scale: whether the factor on cosine similarities is a parameter too; it starts at `model`'s.
 
     Raises:
         UnsupportedModel: the text tower is not a causal transformer read at its end token.
     """
 
-    def __init__(self, model: nn.Module, n_prompts: int = 16) -> None:
+    prompts: nn.Parameter | None
+    log_scale: nn.Parameter | None
+
+    def __init__(self, model: nn.Module, n_prompts: int = 16, learn_scale: bool = False) -> None:
         super().__init__()
         self.encoder = TextEncoder.copy_of(model)
         self.encoder.requires_grad_(True)
-        self.prompts = nn.Parameter(torch.zeros(n_prompts, self.encoder.context_length, self.encoder.width))
+        shape = (n_prompts, self.encoder.context_length, self.encoder.width)
+        self.register_parameter("prompts", nn.Parameter(torch.zeros(shape)) if n_prompts else None)
+        scale: Tensor = model.logit_scale  # type: ignore[assignment]
+        self.register_parameter("log_scale", nn.Parameter(scale.detach().clone()) if learn_scale else None)
 
     @property
     def n_prompts(self) -> int:
-        return self.prompts.shape[0]
+        return 0 if self.prompts is None else self.prompts.shape[0]
+
+    @property
+    def logit_scale(self) -> float | None:
+        """The learned factor on cosine similarities, if it was learned."""
+        return None if self.log_scale is None else float(self.log_scale.detach().exp())
 
     def forward(self, tokens: Tensor, prompt_index: Tensor | None = None) -> Tensor:
         """Encode the "no" of texts.
 
         Args:
-            tokens: token ids [B, L], padded with 0.
+            tokens: token ids [B, L], padded with 0; on the CPU or on the encoder's device.
             prompt_index: for each text which prompt to add, [B], 0 … n_prompts - 1, or n_prompts for
-                the mean of all; None takes the mean for all, as at test.
+                the mean of all, on the device of `tokens`; None takes the mean for all, as at test.
 
         Returns:
             unit-norm features [B, D].
         """
+        if self.prompts is None:
+            return self.encoder(tokens)
         if prompt_index is None:
             prompt_index = torch.full((len(tokens),), self.n_prompts, device=tokens.device)
-        # Row p takes prompt p; the last row takes an equal share of each, which is their mean.
-        choices = torch.cat(
-            [
-                torch.eye(self.n_prompts, device=tokens.device, dtype=self.prompts.dtype),
-                self.prompts.new_full((1, self.n_prompts), 1 / self.n_prompts),
-            ]
-        )
-        return self.encoder(tokens, self.prompts, choices[prompt_index])
+        with_mean = torch.cat([self.prompts, self.prompts.mean(dim=0, keepdim=True)])
+        return self.encoder(tokens, with_mean, prompt_index)
+
+    @torch.no_grad()
+    def clamp_scale(self) -> None:
+        """Keep a learned factor between 1 and 100, as CLIP does after every step."""
+        if self.log_scale is not None:
+            self.log_scale.clamp_(0, math.log(MAX_LOGIT_SCALE))
 
 
 def save(encoder: NoTextEncoder, config: NoEncoderConfig, folder: str | Path) -> None:
@@ -124,7 +149,7 @@ def load(folder: str | Path, model: nn.Module, backbone: str) -> NoTextEncoder:
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise MissingInput(f"{weights} does not exist; run 'dvc repro' to train, or 'dvc pull' to fetch it")
-    encoder = NoTextEncoder(model, config.n_prompts)
+    encoder = NoTextEncoder(model, config.n_prompts, config.learned_scale)
     try:
         encoder.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError) as error:

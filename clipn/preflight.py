@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from clipn import captions, download, sets
 from clipn.config import Params
-from clipn.errors import ClipnError, InvalidParams
+from clipn.errors import ClipnError, InvalidParams, MissingInput
+
+IMPORTED = Path("models/imported")
+"""Where `clipn import-checkpoint` puts models unless told otherwise."""
 
 
 def check(params: Params) -> None:
@@ -25,6 +29,7 @@ def check(params: Params) -> None:
         from clipn import backbone  # imports torch, which only this source needs here
 
         checks.append(partial(backbone.check_folder, params.backbone.path))
+    checks += [partial(imported_model, name) for name in params.evaluate.imported]
     problems = []
     for run in checks:
         try:
@@ -35,3 +40,18 @@ def check(params: Params) -> None:
         raise InvalidParams(
             f"{len(problems)} problem(s) found before any work:\n" + "\n".join(f"  - {p}" for p in problems)
         )
+
+
+def imported_model(name: str) -> Path:
+    """The folder of a model in `evaluate.imported`.
+
+    Raises:
+        MissingInput: there is none.
+    """
+    folder = IMPORTED / name
+    if not folder.is_dir():
+        raise MissingInput(
+            f"evaluate.imported: {folder} does not exist; take the model over with 'clipn import-checkpoint FILE "
+            f"{name}', or take {name} out of the list"
+        )
+    return folder

@@ -9,162 +9,79 @@ what the numbers are; the same columns open in plain pyarrow, pandas or DuckDB.
     label   int32                class index, null without classes (evaluation sets)
     text    fixed binary, 2·D    unit-norm "yes" text feature (training features)
     tokens  list<int32>          token ids up to the end token (training features)
+    views   fixed binary, 2·D·V  unit-norm features of V random crops (training features with views)
+
+Row groups have 4096 rows, whatever the batches were that a shard was written in; the last of a
+shard has what is left. The index holds the SHA-256 of every shard.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from clipn.errors import BackboneMismatch, InvalidData, MissingInput, NonFinite
-from clipn.io import atomic_path, read_json, write_json
+from clipn.errors import BackboneMismatch, InvalidData, MissingInput
+from clipn.feature_rows import METADATA_KEY, FeatureBatch, FeatureMeta, unit_norm
+from clipn.feature_writer import ROW_GROUP, write_shard
+from clipn.io import read_json, sha256, write_json
+from clipn.tokens import TokenLists
+
+__all__ = [
+    "INDEX",
+    "METADATA_KEY",
+    "ROW_GROUP",
+    "FeatureBatch",
+    "FeatureMeta",
+    "FeatureStore",
+    "RowGroup",
+    "TokenLists",
+    "read_meta",
+    "unit_norm",
+    "write_index",
+    "write_shard",
+]
 
 INDEX = "index.json"
-METADATA_KEY = b"clipn"
 
 
 @dataclass(frozen=True)
-class FeatureMeta:
-    """What the numbers of a store are.
+class RowGroup:
+    """A part of a store that is read at once: group `index` of the file `shard`, with `rows` rows."""
 
-    Attributes:
-        dim: D, length of a feature vector.
-        backbone: fingerprint of the model that made them.
-        preprocess: the tower's own description of its preprocessing.
-        logit_scale: the backbone's factor on cosine similarities.
-        kind: `training` (image, text, tokens) or `evaluation` (image, label).
-        classes: class names, in the order of the labels; empty without classes.
-    """
-
-    dim: int
-    backbone: str
-    preprocess: str
-    logit_scale: float
-    kind: str
-    classes: tuple[str, ...] = ()
-    dtype: str = "float16"
-    normalised: bool = True
-
-    def schema(self) -> pa.Schema:
-        vector = pa.binary(2 * self.dim)
-        fields = [pa.field("key", pa.string(), nullable=False), pa.field("image", vector, nullable=False)]
-        if self.kind == "training":
-            fields += [
-                pa.field("text", vector, nullable=False),
-                pa.field("tokens", pa.list_(pa.int32()), nullable=False),
-            ]
-        else:
-            fields.append(pa.field("label", pa.int32()))
-        return pa.schema(fields, metadata={METADATA_KEY: json.dumps(asdict(self), sort_keys=True)})
-
-
-@dataclass(frozen=True)
-class FeatureBatch:
-    """Rows of a store.
-
-    Attributes:
-        keys: N sample keys.
-        image: unit-norm image features [N, D].
-        label: class indices [N], -1 without a class; evaluation only.
-        text: unit-norm text features [N, D]; training only.
-        tokens: N arrays of token ids up to the end token; training only.
-    """
-
-    keys: Sequence[str]
-    image: NDArray[np.floating]
-    label: NDArray[np.int32] | None = None
-    text: NDArray[np.floating] | None = None
-    tokens: Sequence[NDArray[np.int32]] | None = None
-
-
-def unit_norm(features: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Stored features [N, D] as float32 of exactly unit norm.
-
-    Rounding to float16 moves the norm by up to 1e-4, which is enough to push a cosine above 1 and
-    the square root in CLIPN's text loss below 0.
-    """
-    values = features.astype(np.float32)
-    return values / np.linalg.norm(values, axis=1, keepdims=True)
-
-
-class ShardWriter:
-    """Writes one Parquet shard batch by batch; made by `write_shard`."""
-
-    def __init__(self, writer: pq.ParquetWriter, meta: FeatureMeta, path: Path) -> None:
-        self._writer, self._meta, self._path = writer, meta, path
-        self.rows = 0
-
-    def append(self, batch: FeatureBatch) -> None:
-        """Add rows.
-
-        Raises:
-            NonFinite: a feature is NaN or infinite, also after rounding to float16.
-        """
-        columns = [pa.array(batch.keys, pa.string()), self._vectors("image", batch.image, batch.keys)]
-        if self._meta.kind == "training":
-            assert batch.text is not None
-            assert batch.tokens is not None
-            columns += [
-                self._vectors("text", batch.text, batch.keys),
-                pa.array(batch.tokens, pa.list_(pa.int32())),
-            ]
-        else:
-            assert batch.label is not None
-            columns.append(pa.array(batch.label, pa.int32(), mask=batch.label < 0))
-        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._meta.schema()))
-        self.rows += len(batch.keys)
-
-    def _vectors(self, column: str, values: NDArray[np.floating], keys: Sequence[str]) -> pa.Array:
-        with np.errstate(over="ignore"):  # an overflow becomes infinite and is found below
-            half = np.ascontiguousarray(values, dtype="<f2")
-        if half.shape != (len(keys), self._meta.dim):
-            raise ValueError(f"{column} features have shape {half.shape}, not {(len(keys), self._meta.dim)}")
-        bad = np.flatnonzero(~np.isfinite(half).all(axis=1))
-        if bad.size:
-            raise NonFinite(f"{self._path.name}: the {column} feature of {keys[bad[0]]!r} is not finite")
-        return pa.Array.from_buffers(pa.binary(2 * self._meta.dim), len(keys), [None, pa.py_buffer(half)])
-
-
-@contextmanager
-def write_shard(path: str | Path, meta: FeatureMeta) -> Iterator[ShardWriter]:
-    """Write one shard; the file appears whole when the block ends, or not at all."""
-    with atomic_path(path) as temporary:
-        # Minimum and maximum of a vector's bytes mean nothing.
-        options = {
-            "use_dictionary": False,
-            "compression": "NONE",
-            "write_statistics": False,
-            "write_page_checksum": True,
-        }
-        with pq.ParquetWriter(temporary, meta.schema(), **options) as writer:
-            yield ShardWriter(writer, meta, Path(path))
+    shard: str
+    index: int
+    rows: int
 
 
 def write_index(folder: str | Path, shards: Sequence[Path]) -> None:
-    """Finish a store: list its shards. A folder without an index is no store."""
-    rows = {path.name: pq.read_metadata(path).num_rows for path in shards}
-    write_json(Path(folder) / INDEX, {"rows": sum(rows.values()), "shards": rows})
+    """Finish a store: list its shards with their hashes. A folder without an index is no store."""
+    entries = {path.name: {"rows": pq.read_metadata(path).num_rows, "sha256": sha256(path)} for path in shards}
+    write_json(Path(folder) / INDEX, {"rows": sum(entry["rows"] for entry in entries.values()), "shards": entries})
 
 
 class FeatureStore:
-    """A folder of feature shards, opened for reading.
+    """A folder of feature shards, opened for reading; no file stays open, and threads may share it.
 
     Attributes:
         folder: where it lies.
         meta: what the numbers are.
+        fingerprint: SHA-256 over the index; changes exactly when the content of a shard does.
     """
 
-    def __init__(self, folder: Path, meta: FeatureMeta, shards: dict[str, int]) -> None:
-        self.folder, self.meta, self._shards = folder, meta, shards
+    def __init__(
+        self, folder: Path, meta: FeatureMeta, hashes: dict[str, str], footers: dict[str, pq.FileMetaData]
+    ) -> None:
+        self.folder, self.meta, self._hashes, self._footers = folder, meta, hashes, footers
+        self.fingerprint = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
     @classmethod
     def open(cls, folder: str | Path, backbone: str | None = None) -> FeatureStore:
@@ -176,88 +93,162 @@ class FeatureStore:
 
         Raises:
             MissingInput: no store, or a shard of it is gone.
-            InvalidData: a shard is damaged or differs from the index or from the other shards.
+            InvalidData: a shard is damaged or differs from the index or from the other shards, or the
+                index is of a layout without hashes.
             BackboneMismatch: the features were made by another backbone.
         """
         folder = Path(folder)
-        shards: dict[str, int] = read_json(folder / INDEX)["shards"]
-        if not shards:
-            raise InvalidData(f"{folder} holds no features")
-        metas = {name: read_meta(folder / name, rows) for name, rows in shards.items()}
-        meta = next(iter(metas.values()))
-        for name, other in metas.items():
+        index = _read_index(folder / INDEX)
+        footers: dict[str, pq.FileMetaData] = {}
+        meta = None
+        for name, entry in index.items():
+            if not (folder / name).is_file():
+                raise MissingInput(f"{folder / name} is listed in {INDEX} but not there; make the features again")
+            footers[name], other = _read_footer(folder / name)
+            if footers[name].num_rows != entry["rows"]:
+                raise InvalidData(
+                    f"{folder / name} has {footers[name].num_rows} rows, {INDEX} says {entry['rows']}; "
+                    "make the features again"
+                )
+            meta = meta or other
             if other != meta:
                 raise InvalidData(f"{folder / name} was made otherwise than the first shard; make the features again")
+        if meta is None or not sum(footer.num_rows for footer in footers.values()):
+            raise InvalidData(f"{folder} holds no features")
         if backbone is not None and meta.backbone != backbone:
             raise BackboneMismatch(
                 f"{folder} holds features of backbone {meta.backbone}, but this is {backbone}; "
                 "make the features again with 'dvc repro'"
             )
-        return cls(folder, meta, shards)
+        return cls(folder, meta, {name: entry["sha256"] for name, entry in index.items()}, footers)
 
     def __len__(self) -> int:
-        return sum(self._shards.values())
+        return sum(footer.num_rows for footer in self._footers.values())
+
+    def verify(self) -> None:
+        """Read every shard and compare it with its hash in the index.
+
+        Raises:
+            InvalidData: a shard is not the one that the index was written for.
+        """
+        for name, expected in self._hashes.items():
+            if sha256(self.folder / name) != expected:
+                raise InvalidData(f"{self.folder / name} is not the shard that {INDEX} lists; make the features again")
+
+    def row_groups(self) -> list[RowGroup]:
+        """All row groups, in the order of the files."""
+        return [
+            RowGroup(name, index, footer.row_group(index).num_rows)
+            for name, footer in self._footers.items()
+            for index in range(footer.num_row_groups)
+            if footer.row_group(index).num_rows
+        ]
+
+    def read(self, group: RowGroup, columns: Sequence[str] | None = None) -> FeatureBatch:
+        """The rows of one row group, as float16 views of what was read, with keys as an Arrow array.
+
+        Args:
+            group: one of `row_groups()`.
+            columns: which columns to read; None reads all. `key` and `image` always come.
+
+        Raises:
+            ValueError: features of this kind have no such column.
+            InvalidData: the shard is damaged.
+        """
+        names: list[str] = self.meta.schema().names
+        if columns is not None:
+            if unknown := set(columns) - set(names):
+                raise ValueError(f"{self.folder} has no column {', '.join(sorted(unknown))}; it has {', '.join(names)}")
+            names = [name for name in names if name in ("key", "image", *columns)]
+        path = self.folder / group.shard
+        try:
+            # A file that stays open keeps its last row group in memory; with the footer at hand, opening is cheap.
+            with pq.ParquetFile(path, metadata=self._footers[group.shard], page_checksum_verification=True) as file:
+                return self._batch(file.read_row_group(group.index, columns=names))
+        except (OSError, pa.ArrowInvalid) as error:
+            raise InvalidData(f"{path} is damaged: {error}; make the features again") from error
 
     def batches(self) -> Iterator[FeatureBatch]:
-        """All rows in order, one row group at a time, as float16 views without a copy."""
-        for name in self._shards:
-            path = self.folder / name
-            try:
-                with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                    for group in range(file.num_row_groups):
-                        yield self._batch(file.read_row_group(group))
-            except (OSError, pa.ArrowInvalid) as error:
-                raise InvalidData(f"{path} is damaged: {error}; make the features again") from error
+        """All rows in order, one row group at a time, as `read` gives them."""
+        return (self.read(group) for group in self.row_groups())
 
     def load(self) -> FeatureBatch:
-        """All rows in memory, features as float16."""
+        """All rows in memory, features as float16 and keys as a list."""
         parts = list(self.batches())
-        training = self.meta.kind == "training"
+
+        def joined(column: str) -> Any:
+            found = [getattr(part, column) for part in parts if getattr(part, column) is not None]
+            if found and isinstance(found[0], TokenLists):
+                return TokenLists.concatenate(found)
+            return np.concatenate(found) if found else None
+
         return FeatureBatch(
-            keys=[key for part in parts for key in part.keys],
-            image=np.concatenate([part.image for part in parts]),
-            label=None if training else np.concatenate([part.label for part in parts if part.label is not None]),
-            text=np.concatenate([part.text for part in parts if part.text is not None]) if training else None,
-            tokens=[row for part in parts for row in part.tokens or ()] if training else None,
+            keys=pa.concat_arrays([part.keys for part in parts]).to_pylist(),
+            **{column: joined(column) for column in ("image", "label", "text", "tokens", "views")},
         )
 
     def _batch(self, table: pa.Table) -> FeatureBatch:
-        table = table.combine_chunks()
-        keys = table["key"].to_pylist()
-        image = self._matrix(table["image"])
-        if self.meta.kind == "training":
-            tokens = table["tokens"].chunk(0)
-            values, offsets = tokens.values.to_numpy(), tokens.offsets.to_numpy()
-            rows = [values[a:b] for a, b in pairwise(offsets)]
-            return FeatureBatch(keys, image, text=self._matrix(table["text"]), tokens=rows)
-        label = table["label"].fill_null(-1).to_numpy()
-        return FeatureBatch(keys, image, label=label)
+        columns = dict(zip(table.column_names, (column.chunk(0) for column in table.combine_chunks()), strict=True))
+        label = columns.get("label")
+        return FeatureBatch(
+            keys=columns["key"],
+            image=self._vectors(columns["image"], self.meta.dim),
+            label=None if label is None else label.fill_null(-1).to_numpy(),
+            text=self._vectors(columns["text"], self.meta.dim) if "text" in columns else None,
+            tokens=_token_lists(columns["tokens"]) if "tokens" in columns else None,
+            views=self._vectors(columns["views"], self.meta.views, self.meta.dim) if "views" in columns else None,
+        )
 
-    def _matrix(self, column: pa.ChunkedArray) -> NDArray[np.float16]:
-        array = column.chunk(0)
-        start, size = array.offset * self.meta.dim, len(array) * self.meta.dim
-        return np.frombuffer(array.buffers()[1], "<f2")[start : start + size].reshape(len(array), self.meta.dim)
+    def _vectors(self, array: pa.FixedSizeBinaryArray, *shape: int) -> NDArray[np.float16]:
+        size = int(np.prod(shape))
+        start, stop = array.offset * size, (array.offset + len(array)) * size
+        return np.frombuffer(array.buffers()[1], "<f2")[start:stop].reshape(len(array), *shape)
 
 
-def read_meta(path: Path, rows: int | None = None) -> FeatureMeta:
+def _token_lists(array: pa.ListArray) -> TokenLists:
+    offsets = array.offsets.to_numpy().astype(np.int64)
+    return TokenLists(array.values.to_numpy()[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+
+def read_meta(path: Path) -> FeatureMeta:
     """What the metadata of a shard say.
 
-    Args:
-        path: the shard.
-        rows: how many rows it has to have; None accepts any number.
-
     Raises:
-        MissingInput, InvalidData: as `FeatureStore.open`.
+        InvalidData: the file is no feature shard, or its columns are not those that its metadata promise.
     """
-    if not path.is_file():
-        raise MissingInput(f"{path} is listed in {path.parent / INDEX} but not there; make the features again")
+    return _read_footer(path)[1]
+
+
+def _read_footer(path: Path) -> tuple[pq.FileMetaData, FeatureMeta]:
     try:
-        file = pq.read_metadata(path)
-        schema = file.schema.to_arrow_schema()
+        footer = pq.read_metadata(path)
+        schema = footer.schema.to_arrow_schema()
         values = json.loads((schema.metadata or {})[METADATA_KEY])
-        meta = FeatureMeta(**{**values, "classes": tuple(values["classes"])})
-    except (pa.ArrowInvalid, KeyError, ValueError, TypeError) as error:
+        scale = values.get("view_scale")
+        meta = FeatureMeta(
+            **{**values, "classes": tuple(values["classes"]), "view_scale": None if scale is None else tuple(scale)}
+        )
+        expected = meta.schema()
+    except (OSError, pa.ArrowInvalid, KeyError, ValueError, TypeError, AttributeError) as error:
         raise InvalidData(f"{path} is no feature shard: {error}") from error
-    if rows is not None and file.num_rows != rows:
-        raise InvalidData(f"{path} has {file.num_rows} rows, the index says {rows}; make the features again")
-    return meta
+    if schema.remove_metadata() != expected.remove_metadata():
+        raise InvalidData(f"{path} has the columns {schema.names} of types {schema.types}, not those of {meta}")
+    return footer, meta
+
+
+def _read_index(path: Path) -> dict[str, dict[str, Any]]:
+    index = read_json(path)
+    try:
+        shards: dict[str, dict[str, Any]] = index["shards"]
+        good = all(
+            Path(name).name == name and isinstance(entry["rows"], int) and isinstance(entry["sha256"], str)
+            for name, entry in shards.items()
+        )
+    except (KeyError, TypeError, AttributeError):
+        good = False
+    if not good:
+        raise InvalidData(
+            f"{path} does not list shards with rows and sha256, as features of an earlier version do not; "
+            "make the features again with 'dvc repro'"
+        )
+    return shards

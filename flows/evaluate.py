@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 import pyarrow.parquet as pq
 from prefect.artifacts import create_table_artifact
 
-from clipn import backbone, config, evaluate, io, metrics, no_encoder, templates
-from clipn.class_text import class_evidence
+from clipn import backbone, class_text, config, evaluate, io, metrics, no_encoder
+from clipn.config import Params
 from clipn.errors import InvalidData
 from clipn.store import FeatureStore
 from flows import machine, paths
@@ -19,34 +21,47 @@ from flows.stage import main, stage
 def run(benchmark: str, seed: int) -> dict[str, Any]:
     """Score the ID and OOD sets of a benchmark on their cached features."""
     params = config.load()
+    return score(params, benchmark, paths.model(seed), "seed", seed, params.evaluate.methods)
+
+
+def score(
+    params: Params,
+    benchmark: str,
+    folder: Path,
+    kind: Literal["seed", "imported"],
+    name: int | str,
+    methods: Sequence[str],
+) -> dict[str, Any]:
+    """Evaluate the model in `folder`; metrics and scores are written to files called `kind-name`."""
     options, sets = params.evaluate, config.named(params.benchmarks, "benchmarks", benchmark)
     clip = backbone.load(paths.BACKBONE, machine.device())
-    stores = {name: FeatureStore.open(paths.SET_FEATURES / name, clip.fingerprint) for name in (sets.id, *sets.ood)}
+    stores = {key: FeatureStore.open(paths.SET_FEATURES / key, clip.fingerprint) for key in (sets.id, *sets.ood)}
     classes = stores[sets.id].meta.classes
     if not classes:
         raise InvalidData(f"the ID set {sets.id!r} of benchmark {benchmark!r} has no classes")
-    sentences = templates.load(options.templates)
-    no = no_encoder.load(paths.model(seed), clip.model, clip.fingerprint).to(clip.device)
-    evidence = class_evidence(clip, no, classes, sentences, options.logit_scale)
-    loaded = {name: store.load() for name, store in stores.items()}
-    result = evaluate.evaluate(benchmark, sets, loaded, evidence, options.methods, options.fpr_convention)
+    model = no_encoder.read_config(folder)
+    no = no_encoder.load(folder, clip.model, clip.fingerprint).to(clip.device)
+    sentences = class_text.sentences(model, options.templates)
+    evidence = class_text.class_evidence(clip, no, classes, sentences, options.logit_scale)
+    loaded = {key: store.load() for key, store in stores.items()}
+    result = evaluate.evaluate(benchmark, sets, loaded, evidence, methods, options.fpr_convention)
 
-    scores_path = paths.SCORES / benchmark / f"seed-{seed}.parquet"
-    with io.atomic_path(scores_path) as path:
+    label = f"{kind}-{name}"
+    with io.atomic_path(paths.SCORES / benchmark / f"{label}.parquet") as path:
         pq.write_table(result.scores, path)
     io.write_json(
-        paths.METRICS / benchmark / f"seed-{seed}.json",
-        {**result.metrics, "seed": seed, "templates": options.templates},
+        paths.METRICS / benchmark / f"{label}.json",
+        {**result.metrics, kind: name, "templates": model.paired_templates or options.templates},
     )
-    _show(benchmark, seed, result.metrics)
-    return {"counts": {"images": result.scores.num_rows, "methods": len(options.methods)}}
+    _show(benchmark, label, result.metrics)
+    return {"counts": {"images": result.scores.num_rows, "methods": len(methods)}}
 
 
-def _show(benchmark: str, seed: int, values: dict[str, Any]) -> None:
+def _show(benchmark: str, label: str, values: dict[str, Any]) -> None:
     """The result as a table in the Prefect UI."""
     fpr95 = metrics.fpr95_key(values["fpr_convention"])
     create_table_artifact(
-        key=f"evaluate-{benchmark}-seed-{seed}".lower().replace("_", "-"),
+        key=f"evaluate-{benchmark}-{label}".lower().replace("_", "-"),
         table=[
             {
                 "method": method,
@@ -57,7 +72,7 @@ def _show(benchmark: str, seed: int, values: dict[str, Any]) -> None:
             for method, result in values["methods"].items()
             for ood, numbers in result["ood"].items()
         ],
-        description=f"{benchmark}, seed {seed}: percent, ID accuracy {100 * values['id_accuracy']:.2f}",
+        description=f"{benchmark}, {label}: percent, ID accuracy {100 * values['id_accuracy']:.2f}",
     )
 
 

@@ -16,7 +16,8 @@ def run() -> dict[str, Any]:
     params = config.load()
     clip = backbone.load(paths.BACKBONE, machine.device())
     tasks = features.plan(paths.DOWNLOAD, paths.DOWNLOAD / "shards", paths.WORK / "features" / "train")
-    return encode_all(tasks, clip, features.describe(clip, "training"), params.features, paths.TRAIN_FEATURES)
+    meta = features.describe_training(clip, params.features)
+    return encode_all(tasks, clip, meta, params.features, paths.TRAIN_FEATURES)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,13 @@ def workers() -> int:
     return _count("CLIPN_WORKERS", len(os.sched_getaffinity(0)))
 
 
+def processes(device: str) -> int:
+    """CLIPN_PROCESSES, else one for each GPU if `device` is one, else one: processes that train together."""
+    import torch
+
+    return _count("CLIPN_PROCESSES", torch.cuda.device_count() if device.startswith("cuda") else 1)
+
+
 def download_threads() -> int:
     """CLIPN_DOWNLOAD_THREADS: connections of each downloading process."""
     return _count("CLIPN_DOWNLOAD_THREADS", 16)

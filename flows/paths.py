@@ -23,3 +23,8 @@ REPORT = Path("reports/report.html")
 
 def model(seed: int) -> Path:
     return MODELS / f"seed-{seed}"
+
+
+def work_of_training(seed: int) -> Path:
+    """Checkpoints and the log of steps."""
+    return WORK / "train" / f"seed-{seed}"

@@ -15,7 +15,13 @@ from flows.stage import main, stage
 def run() -> dict[str, Any]:
     """Average over seeds, lay out the tables, draw the plots."""
     params = config.load()
-    report.build(params.evaluate.benchmarks, params.benchmarks, params.train.seeds, params.report)
+    report.build(
+        params.evaluate.benchmarks,
+        params.benchmarks,
+        params.train.seeds,
+        params.report,
+        imported=params.evaluate.imported,
+    )
     create_markdown_artifact(paths.RESULTS.read_text(encoding="utf-8"), key="results", description=params.report.title)
     return {"counts": {"benchmarks": len(params.evaluate.benchmarks), "seeds": len(params.train.seeds)}}
 

@@ -87,6 +87,29 @@ def _interruptible() -> Iterator[None]:
         sys.exit(128 + signal.SIGINT)
 
 
+class ProgressBar:
+    """A progress artifact in the Prefect UI, made at the first call.
+
+    Args:
+        what: what is counted, such as "images".
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._artifact: Any = None
+
+    @property
+    def drawn(self) -> bool:
+        return self._artifact is not None
+
+    def __call__(self, done: int, total: int) -> None:
+        percent = 100 * done / max(total, 1)
+        if self._artifact is None:
+            self._artifact = create_progress_artifact(percent, description=self._what)
+        else:
+            update_progress_artifact(self._artifact, percent)
+
+
 class StageProgress:
     """Progress on the terminal and, for work that takes a while, as an artifact in the Prefect UI.
 
@@ -100,7 +123,7 @@ class StageProgress:
     def __init__(self, what: str) -> None:
         self._what = what
         self._start = self._last = time.monotonic()
-        self._artifact: Any = None
+        self._bar = ProgressBar(what)
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
@@ -110,11 +133,7 @@ class StageProgress:
         rate = done / (now - self._start)
         left = f", {rate:.0f}/s, {(total - done) / rate:.0f} s left" if rate else ""
         _logger().info("%d of %d %s%s", done, total, self._what, left)
-        percent = 100 * done / max(total, 1)
-        if self._artifact is None:
-            self._artifact = create_progress_artifact(percent, description=self._what)
-        else:
-            update_progress_artifact(self._artifact, percent)
+        self._bar(done, total)
 
 
 def _logger() -> Any:

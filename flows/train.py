@@ -1,59 +1,48 @@
-"""Stage `train`: the no encoder, once for each seed."""
+"""Stage `train`: the no encoder, once for each seed, in processes of its own."""
 
 from __future__ import annotations
 
-import csv
-from dataclasses import asdict
+import time
 from typing import Any
 
-import torch
-
-from clipn import backbone, config, io, no_encoder, train
-from clipn.no_encoder import NoEncoderConfig, NoTextEncoder
+from clipn import config, steps
 from clipn.store import FeatureStore
-from clipn.timing import Phases
 from flows import machine, paths
-from flows.stage import StageProgress, main, stage
+from flows.stage import main, stage
+from flows.trainer import started
+from flows.watch import Training, Watch
 
 
 @stage("train")
 def run(seed: int) -> dict[str, Any]:
-    """Train on the cached features and write the weights and the training curve."""
+    """Train on the cached features; an interrupted run goes on from its last checkpoint."""
     params = config.load().train
-    phases = Phases()
-    with phases("load"):
-        device = machine.device()
-        clip = backbone.load(paths.BACKBONE, device)
-        pairs = FeatureStore.open(paths.TRAIN_FEATURES, clip.fingerprint).load()
-        torch.manual_seed(seed)
-        encoder = NoTextEncoder(clip.model, params.n_prompts).to(device)
-    per_epoch = train.steps_per_epoch(len(pairs.keys), params.batch_size)
-    steps = per_epoch * params.epochs
-    progress = StageProgress("steps")
-    with phases("train"):
-        history = train.fit(
-            encoder,
-            train.draw_batches(pairs, params, seed),
-            steps=steps,
-            steps_per_epoch=per_epoch,
-            params=params,
-            logit_scale=clip.logit_scale,
-            on_step=lambda step: progress(step.step + 1, steps),
+    device = machine.device()
+    processes = machine.processes(device)
+    pairs = len(FeatureStore.open(paths.TRAIN_FEATURES))
+    total = steps.per_epoch(pairs, params.batch_size) * params.epochs
+    work = paths.work_of_training(seed)
+    watch = Watch(
+        Training(
+            log=work / "steps.csv",
+            steps=total,
+            epochs=params.epochs,
+            record=paths.TRAINING / f"seed-{seed}",
+            events=work / "tensorboard",
         )
-    no_encoder.save(encoder, NoEncoderConfig(params.n_prompts, clip.fingerprint, seed), paths.model(seed))
-    with io.atomic_path(paths.TRAINING / f"seed-{seed}.csv") as path, path.open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, fieldnames=list(asdict(history[0])))
-        writer.writeheader()
-        # Six digits: enough to compare runs, few enough for a readable difference in git.
-        writer.writerows(
-            {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(row).items()} for row in history
-        )
-    seconds = phases.seconds()
+    )
+    start = time.perf_counter()
+    arguments = [str(seed), "--device", device, "--work", str(work), "--out", str(paths.model(seed))]
+    with started(arguments, processes, machine.workers()) as trainer:
+        watch.until(lambda: not trainer.running())
+        trainer.check()
+    rates = [step.samples_per_second for step in steps.read(work / "steps.csv")]
     return {
-        "counts": {"pairs": len(pairs.keys), "steps": steps},
-        "seconds": seconds,
-        "samples_per_second": round(steps * params.batch_size / seconds["train"], 1),
+        "counts": {"pairs": pairs, "steps": total},
+        "seconds": {"train": round(time.perf_counter() - start, 3)},
+        "samples_per_second": round(sorted(rates)[len(rates) // 2], 1),
         "device": device,
+        "processes": processes,
     }
 
 

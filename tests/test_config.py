@@ -43,6 +43,8 @@ def test_all_problems_are_reported_at_once(values: dict[str, Any]) -> None:
     ("path", "value", "message"),
     [
         (("evaluate", "methods"), ["MSP", "Magic"], "unknown method 'Magic'; known: MSP, MCM"),
+        (("evaluate", "imported"), ["a b"], "evaluate.imported.0"),
+        (("evaluate", "imported"), ["a", "b", "a"], "names a model twice"),
         (("evaluate", "templates"), "poems", "unknown set 'poems'; known: symbols"),
         (("evaluate", "benchmarks"), ["other"], "unknown benchmark 'other'; known: pictographs"),
         (("evaluate", "fpr_convention"), "usual", "evaluate.fpr_convention"),
@@ -65,6 +67,12 @@ def test_contradictions_are_named(values: dict[str, Any], path: tuple[str, ...],
     assert message in str(error.value)
 
 
+def test_imported_models_need_a_method_for_them(values: dict[str, Any]) -> None:
+    values["evaluate"].update(imported=["released"], methods=["MSP"])
+    with pytest.raises(InvalidParams, match=r"no method in evaluate\.methods uses the no encoder; add one of CL"):
+        config.parse(values)
+
+
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(MissingInput, match="clipn profile NAME"):
         config.load(tmp_path / "params.yaml")
@@ -82,5 +90,7 @@ def test_dvc_tracks_every_training_parameter_but_the_seeds() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     fields = {f"train.{name}" for name in config.TrainParams.__dataclass_fields__} - {"train.seeds"}
     assert set(stages["train"]["do"]["params"]) == fields
-    evaluated = {f"evaluate.{name}" for name in config.EvaluateParams.__dataclass_fields__} - {"evaluate.benchmarks"}
-    assert set(stages["evaluate"]["params"]) == evaluated | {"benchmarks.${item.benchmark}"}
+    lists = {"evaluate.benchmarks", "evaluate.imported"}
+    evaluated = {f"evaluate.{name}" for name in config.EvaluateParams.__dataclass_fields__} - lists
+    for stage in ("evaluate", "evaluate_imported"):
+        assert set(stages[stage]["params"]) == evaluated | {"benchmarks.${item.benchmark}"}

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from clipn import Detector, backbone, cli, no_encoder
+from clipn.class_text import class_evidence, sentences
 from clipn.errors import BackboneMismatch, InvalidData, InvalidParams
 from clipn.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.pretrain import preprocess_cfg
@@ -26,8 +27,9 @@ def folders(tiny_clip: torch.nn.Module, tmp_path: Path) -> tuple[Path, Path]:
     backbone.save(tiny_clip, TINY, preprocess_cfg(TINY), tmp_path / "clip")
     encoder = NoTextEncoder(tiny_clip, n_prompts=2)
     torch.manual_seed(1)
+    assert encoder.prompts is not None
     torch.nn.init.normal_(encoder.prompts, std=0.5)
-    config = NoEncoderConfig(2, backbone.fingerprint(tmp_path / "clip"), seed=0)
+    config = NoEncoderConfig("learnable", 2, None, False, backbone.fingerprint(tmp_path / "clip"), seed=0)
     no_encoder.save(encoder, config, tmp_path / "model")
     return tmp_path / "model", tmp_path / "clip"
 
@@ -65,6 +67,25 @@ def test_no_images_no_detections(folders: tuple[Path, Path]) -> None:
     assert Detector.load(*folders, CLASSES, template_set="simple")([]) == []
 
 
+def test_a_handcrafted_model_brings_its_sentences_and_its_scale(
+    folders: tuple[Path, Path], tiny_clip: torch.nn.Module, images: list[Image.Image], tmp_path: Path
+) -> None:
+    encoder = NoTextEncoder(tiny_clip, n_prompts=0, learn_scale=True)
+    torch.manual_seed(1)
+    torch.nn.init.normal_(encoder.encoder.token_embedding.weight)
+    assert encoder.log_scale is not None
+    torch.nn.init.constant_(encoder.log_scale, 3.0)
+    config = NoEncoderConfig("handcrafted", 0, "symbols", True, backbone.fingerprint(folders[1]), seed=0)
+    no_encoder.save(encoder, config, tmp_path / "handcrafted")
+    detector = Detector.load(tmp_path / "handcrafted", folders[1], CLASSES, template_set="simple")
+    assert detector.evidence.no_logit_scale == pytest.approx(np.exp(3.0))
+    said = sentences(config, "simple")
+    expected = class_evidence(detector.backbone, encoder.eval(), CLASSES, said, None)
+    np.testing.assert_allclose(detector.evidence.no, expected.no, atol=1e-5)
+    np.testing.assert_allclose(detector.evidence.yes, expected.yes, atol=1e-5)
+    assert len(detector(images)) == 20
+
+
 def test_model_and_backbone_have_to_belong_together(folders: tuple[Path, Path], tiny_clip: torch.nn.Module) -> None:
     with torch.no_grad():
         tiny_clip.logit_scale += 1
@@ -73,6 +94,8 @@ def test_model_and_backbone_have_to_belong_together(folders: tuple[Path, Path], 
         Detector.load(*folders, CLASSES)
     with pytest.raises(InvalidParams, match="at least one class"):
         Detector.load(*folders, [])
+    with pytest.raises(InvalidParams, match="unknown template set 'poems'"):
+        Detector.load(*folders, CLASSES, template_set="poems")
 
 
 def detect(folders: tuple[Path, Path], *arguments: str) -> None:

@@ -12,18 +12,18 @@ import pytest
 import torch
 from PIL import Image
 
-from clipn import backbone, features, manifest, tars
+from clipn import augment, backbone, features, images, manifest, tars
 from clipn.backbone import Backbone
 from clipn.config import FeaturesParams
 from clipn.errors import InvalidData
-from clipn.features import ShardTask, describe, encode_shard, plan
+from clipn.features import ShardTask, describe, describe_training, encode_shard, plan
 from clipn.manifest import Entry
 from clipn.pretrain import preprocess_cfg
 from clipn.store import FeatureStore, unit_norm, write_index
 
 from .conftest import TINY
 
-PARAMS = FeaturesParams(batch_size=4, max_pixels=10_000, max_dropped=0.2)
+PARAMS = FeaturesParams(batch_size=4, max_pixels=10_000, max_dropped=0.2, views=0, view_scale=(0.5, 1.0))
 
 
 @pytest.fixture
@@ -89,6 +89,48 @@ def test_training_features_carry_text_and_tokens(clip: Backbone, tmp_path: Path)
     for row, full in zip(batch.tokens, tokens, strict=True):
         assert row.tolist() == [t for t in full.tolist() if t]
     np.testing.assert_allclose(unit_norm(batch.text), clip.text(tokens).numpy(), atol=1e-3)
+
+
+def test_views_are_features_of_random_crops(clip: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = [png(i) for i in range(6)]
+    folder = folder_of(tmp_path / "set", contents)
+    decoded = []
+    decode = images.decode
+    monkeypatch.setattr(images, "decode", lambda data, limit: decoded.append(data) or decode(data, limit))
+    params = replace(PARAMS, views=2)
+    stores = {}
+    for batch_size, workers in ((1, 1), (12, 3)):
+        task = one_task(folder, tmp_path / f"out{batch_size}")
+        encode_shard(
+            task, clip, describe_training(clip, params), replace(params, batch_size=batch_size), workers=workers
+        )
+        write_index(task.out.parent, [task.out])
+        stores[batch_size] = FeatureStore.open(task.out.parent).load()
+    assert len(decoded) == 2 * len(contents)
+    first, second = stores.values()
+    assert first.views is not None
+    assert second.views is not None
+    np.testing.assert_allclose(unit_norm(first.image), unit_norm(second.image), atol=1e-3)
+    np.testing.assert_allclose(first.views.astype(np.float32), second.views.astype(np.float32), atol=1e-3)
+    whole = augment.squash(clip.model)
+    for row, content in enumerate(contents):
+        image = images.decode(content, 10_000)
+        crops = torch.stack([augment.view(image, f"{row:04d}", number, (0.5, 1.0), whole) for number in range(2)])
+        expected = clip.model.encode_image(crops, normalize=True).numpy()
+        np.testing.assert_allclose(unit_norm(first.views[row]), expected, atol=1e-3)
+        centre = clip.model.encode_image(clip.preprocess(image)[None], normalize=True).numpy()
+        np.testing.assert_allclose(unit_norm(first.image[row][None]), centre, atol=1e-3)
+        assert np.abs(expected - centre).max() > 1e-2
+
+
+def test_only_what_the_shard_holds_makes_it_anew(clip: Backbone, tmp_path: Path) -> None:
+    task = one_task(folder_of(tmp_path / "set", [png(0)]), tmp_path / "out")
+
+    def source(**changes: object) -> str:
+        return task.source(describe_training(clip, replace(PARAMS, **changes)))
+
+    assert source(view_scale=(0.9, 1.0)) == source(batch_size=7) == source()
+    assert len({source(), source(views=1), source(views=2), source(views=2, view_scale=(0.9, 1.0))}) == 4
 
 
 def test_a_finished_shard_is_taken_over_until_its_source_changes(clip: Backbone, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from clipn import manifest
 from clipn.errors import InvalidData, MissingInput
 from clipn.inspection import describe
+from clipn.io import sha256
 from clipn.manifest import Entry
 from clipn.store import FeatureBatch, FeatureMeta, write_index, write_shard
 
@@ -35,6 +36,23 @@ def test_a_store_and_a_shard(store: Path) -> None:
     shard = "\n".join(describe(store / "00000.parquet"))
     assert "image: fixed_size_binary[4]" in shard
     assert "backbone abc, logit scale 20" in shard
+
+
+def test_views_are_named(tmp_path: Path) -> None:
+    meta = FeatureMeta(2, "abc", "size=32", 20.0, "training", views=4, view_scale=(0.9, 1.0))
+    with write_shard(tmp_path / "a.parquet", meta):
+        pass
+    assert "  4 random views an image, of 0.9 to 1 of its area" in describe(tmp_path / "a.parquet")
+
+
+def test_verify_finds_a_shard_that_changed(store: Path) -> None:
+    assert "  all shards are those that the index lists" in describe(store, verify=True)
+    index = store / "index.json"
+    index.write_text(index.read_text().replace(sha256(store / "00000.parquet"), "0" * 64))
+    with pytest.raises(InvalidData, match=r"00000\.parquet is not the shard that index\.json lists"):
+        list(describe(store, verify=True))
+    with pytest.raises(InvalidData, match="is no feature store"):
+        list(describe(store / "00000.parquet", verify=True))
 
 
 def test_a_manifest(tmp_path: Path) -> None:

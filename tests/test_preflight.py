@@ -58,3 +58,10 @@ def test_an_id_set_without_class_folders(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"")
     with pytest.raises(InvalidParams, match="class"):
         preflight.check(params_with(sets={"pictographs": {"reader": "folder", "path": str(tmp_path)}}))
+
+
+def test_an_imported_model_that_is_not_there() -> None:
+    with pytest.raises(
+        InvalidParams, match=r"models/imported/gone does not exist; take the model over with 'clipn imp"
+    ):
+        preflight.check(params_with(evaluate={"imported": ["gone"]}))

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import open_clip
+import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from clipn.config import TrainParams
-from clipn.errors import InvalidParams, NonFinite
+from clipn import no_encoder, profiles
+from clipn.config import TrainParams, parse
+from clipn.distributed import Group
+from clipn.errors import NonFinite
 from clipn.no_encoder import NoTextEncoder
-from clipn.store import FeatureBatch
-from clipn.train import Batch, draw_batches, fit, steps_per_epoch
+from clipn.steps import Step
+from clipn.stream import Batch
+from clipn.train import State, fit
 
 GOLDEN = Path(__file__).parent / "data/golden"
-PARAMS = TrainParams(
-    seeds=(0,),
-    epochs=1,
-    batch_size=24,
-    lr=3e-4,
-    beta1=0.9,
-    beta2=0.98,
-    eps=1e-6,
-    weight_decay=0.2,
-    n_prompts=16,
-    draw_mean=True,
-)
+ALONE = Group(0, 1, torch.device("cpu"))
+END = 49407
+
+
+@pytest.fixture(scope="module")
+def code_params() -> TrainParams:
+    """The preset of the released code, which the reference run followed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(Path(__file__).parent.parent)
+        return parse(profiles.compose("miniature", ["train.batch_size=24"])).train
 
 
 def reference_clip() -> torch.nn.Module:
@@ -47,16 +50,23 @@ def reference_clip() -> torch.nn.Module:
     return model.eval()
 
 
-def random_pairs(count: int, dim: int = 16) -> FeatureBatch:
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(2, count, dim)).astype(np.float32)
-    features /= np.linalg.norm(features, axis=2, keepdims=True)
-    tokens = [np.array([49406, *rng.integers(1, 49000, size=n), 49407], np.int32) for n in rng.integers(1, 12, count)]
-    keys = [f"{i:04d}" for i in range(count)]
-    return FeatureBatch(keys, features[0].astype(np.float16), text=features[1].astype(np.float16), tokens=tokens)
+def random_batches(count: int, size: int, n_prompts: int = 16, dim: int = 16) -> Iterator[Batch]:
+    generator = torch.Generator().manual_seed(0)
+    for number in range(count):
+        images, texts = torch.nn.functional.normalize(torch.randn(2, size, dim, generator=generator), dim=-1)
+        tokens = torch.randint(1, 49000, (size, 9), generator=generator)
+        tokens[:, 6] = END
+        keys = pa.chunked_array([[f"{number}-{row}" for row in range(size)]])
+        prompts = torch.randint(n_prompts + 1, (size,), generator=generator) if n_prompts else None
+        yield Batch(keys, images, texts, None, tokens, prompts)
 
 
-def test_matches_the_reference_step_by_step() -> None:
+def train(encoder: NoTextEncoder, batches: Iterator[Batch], params: TrainParams, steps: int = 3) -> list[Step]:
+    state = State.start(encoder, params)
+    return list(fit(state, batches, steps=steps, steps_per_epoch=2, params=params, logit_scale=14.0, group=ALONE))
+
+
+def test_matches_the_reference_step_by_step(code_params: TrainParams) -> None:
     meta = json.loads((GOLDEN / "meta.json").read_text())
     run = load_file(GOLDEN / "trajectory.safetensors")
     tokens = run["tokens"].long()
@@ -67,78 +77,87 @@ def test_matches_the_reference_step_by_step() -> None:
         torch.testing.assert_close(encoder.encoder(tokens), run["text_features"], rtol=1e-4, atol=1e-5)
 
     batches = (
-        Batch([str(int(i)) for i in rows], run["image_features"][rows], run["text_features"][rows], tokens[rows], drawn)
+        Batch(pa.chunked_array([[str(int(i)) for i in rows]]), run["image_features"][rows], run["text_features"][rows],
+              None, tokens[rows], drawn)
         for rows, drawn in zip(run["batch_indices"], run["prompt_indices"], strict=True)
-    )
+    )  # fmt: skip
     history = fit(
-        encoder, batches, steps=meta["steps"], steps_per_epoch=4, params=PARAMS, logit_scale=meta["logit_scale"]
-    )
+        State.start(encoder, code_params), batches, steps=meta["steps"], steps_per_epoch=4, params=code_params,
+        logit_scale=meta["logit_scale"], group=ALONE,
+    )  # fmt: skip
     ours = [(s.loss_yes, s.loss_no, s.loss_tso, s.loss, s.grad_norm, s.lr) for s in history]
     np.testing.assert_allclose(ours, run["history"].numpy(), rtol=1e-4)
     with torch.no_grad():
         torch.testing.assert_close(encoder(tokens), run["no_text_features_final"], rtol=1e-4, atol=1e-5)
 
 
-def test_only_the_no_encoder_changes(tiny_clip: torch.nn.Module) -> None:
+def test_only_the_no_encoder_changes(tiny_clip: torch.nn.Module, code_params: TrainParams) -> None:
     before = {name: value.clone() for name, value in tiny_clip.state_dict().items()}
     encoder = NoTextEncoder(tiny_clip)
-    params = replace(PARAMS, batch_size=8)
-    fit(encoder, draw_batches(random_pairs(16), params, 0), steps=3, steps_per_epoch=2, params=params, logit_scale=14.0)
+    train(encoder, random_batches(3, 24), code_params)
     assert all(torch.equal(value, before[name]) for name, value in tiny_clip.state_dict().items())
+    assert encoder.prompts is not None
     assert encoder.prompts.abs().max() > 0
 
 
-def test_same_seed_same_weights_other_seed_other_weights(tiny_clip: torch.nn.Module) -> None:
-    params = replace(PARAMS, batch_size=8)
-
-    def prompts(seed: int) -> torch.Tensor:
-        encoder = NoTextEncoder(tiny_clip)
-        batches = draw_batches(random_pairs(16), params, seed)
-        fit(encoder, batches, steps=3, steps_per_epoch=2, params=params, logit_scale=14.0)
-        return encoder.prompts.detach()
-
-    assert torch.equal(prompts(1), prompts(1))
-    assert not torch.equal(prompts(1), prompts(2))
-
-
-def test_an_epoch_shows_every_pair_once_and_draws_all_prompts() -> None:
-    params = replace(PARAMS, batch_size=50, n_prompts=3)
-    batches = draw_batches(random_pairs(200), params, seed=0)
-    epoch = [next(batches) for _ in range(4)]
-    assert sorted(key for batch in epoch for key in batch.keys) == [f"{i:04d}" for i in range(200)]
-    assert {int(p) for batch in epoch for p in batch.prompts} == {0, 1, 2, 3}
-    second = [next(batches) for _ in range(4)]
-    assert [b.keys for b in second] != [b.keys for b in epoch]
+def test_yields_between_steps_with_a_state_that_can_be_saved(
+    tiny_clip: torch.nn.Module, code_params: TrainParams
+) -> None:
+    state = State.start(NoTextEncoder(tiny_clip), code_params)
+    running = fit(
+        state, random_batches(2, 24), steps=2, steps_per_epoch=2, params=code_params, logit_scale=14.0, group=ALONE
+    )
+    assert next(running).step == 0
+    assert state.step == 1
+    assert {float(s["step"]) for s in state.optimizer.state.values()} == {1.0}
 
 
-def test_the_mean_is_not_drawn_when_switched_off() -> None:
-    params = replace(PARAMS, batch_size=200, n_prompts=3, draw_mean=False)
-    assert int(next(draw_batches(random_pairs(200), params, seed=0)).prompts.max()) == 2
+def test_loss_weights(tiny_clip: torch.nn.Module, code_params: TrainParams) -> None:
+    params = replace(code_params, weight_yes=1.0, weight_no=2.0, weight_tso=3.0)
+    step = train(NoTextEncoder(tiny_clip), random_batches(1, 24), params, steps=1)[0]
+    assert step.loss == pytest.approx(step.loss_yes + 2 * step.loss_no + 3 * step.loss_tso, rel=1e-6)
 
 
-def test_non_finite_loss_names_step_and_keys(tiny_clip: torch.nn.Module) -> None:
-    pairs = random_pairs(16)
-    pairs.image[3] = np.nan
-    params = replace(PARAMS, batch_size=16)
-    with pytest.raises(NonFinite, match=r"step 0, batch keys \d{4}.*train\.lr"):
-        fit(NoTextEncoder(tiny_clip), draw_batches(pairs, params, 0), steps=1, steps_per_epoch=1, params=params,
-            logit_scale=14.0)  # fmt: skip
+def test_a_learned_scale_starts_at_the_backbone_s_and_moves(
+    tiny_clip: torch.nn.Module, code_params: TrainParams
+) -> None:
+    encoder = NoTextEncoder(tiny_clip, learn_scale=True)
+    started = float(tiny_clip.logit_scale.detach().exp())  # type: ignore[operator]
+    steps = train(encoder, random_batches(3, 24), code_params)
+    assert steps[0].logit_scale == pytest.approx(started)
+    assert steps[2].logit_scale != steps[0].logit_scale
+    encoder.log_scale.data.fill_(9.0)  # type: ignore[union-attr]
+    encoder.clamp_scale()
+    assert encoder.logit_scale == pytest.approx(no_encoder.MAX_LOGIT_SCALE)
 
 
-def test_half_precision_features_do_not_break_the_square_root(tiny_clip: torch.nn.Module) -> None:
-    """At the first step the no features equal the yes features, and rounding can put their cosine above 1."""
-    pairs = random_pairs(16)
-    encoder = NoTextEncoder(tiny_clip.eval())
-    assert pairs.tokens is not None
-    with torch.no_grad():
-        features = [encoder(torch.from_numpy(row.astype(np.int64))[None])[0].numpy() for row in pairs.tokens]
-    stretched = np.stack(features).astype(np.float16) * np.float16(1.0005)
-    pairs = replace(pairs, text=stretched.astype(np.float16))
-    params = replace(PARAMS, batch_size=16)
-    history = fit(encoder, draw_batches(pairs, params, 0), steps=1, steps_per_epoch=1, params=params, logit_scale=14.0)
-    assert history[0].loss_tso == pytest.approx(2 - 1e-2, abs=2e-3)
+def test_the_handcrafted_variant_reads_the_yes_sentence_with_the_frozen_tower(
+    tiny_clip: torch.nn.Module, code_params: TrainParams
+) -> None:
+    """Given the yes features that the tower makes of the drawn sentences, both ways are the same step."""
+    batch = next(random_batches(1, 24, n_prompts=0))
+    yes_tokens = batch.tokens.flip(0)
+    yes = NoTextEncoder(tiny_clip, 0).encoder.requires_grad_(False)
+    drawn = replace(batch, texts=None, yes_tokens=yes_tokens)
+    known = replace(batch, texts=yes(yes_tokens))
+    steps = []
+    for one in (drawn, known):
+        state = State.start(NoTextEncoder(tiny_clip, 0), code_params)
+        steps += fit(state, iter([one]), steps=1, steps_per_epoch=1, params=code_params, logit_scale=14.0,
+                     group=ALONE, yes=yes)  # fmt: skip
+    assert steps[0].loss == steps[1].loss
+    assert steps[0].grad_norm == steps[1].grad_norm
 
 
-def test_too_few_pairs_for_a_batch() -> None:
-    with pytest.raises(InvalidParams, match=r"train\.batch_size is 512.*only 10 training pairs"):
-        steps_per_epoch(10, 512)
+def test_bfloat16_stays_near_float32(tiny_clip: torch.nn.Module, code_params: TrainParams) -> None:
+    exact = train(NoTextEncoder(tiny_clip), random_batches(3, 24), code_params)
+    half = train(NoTextEncoder(tiny_clip), random_batches(3, 24), replace(code_params, precision="bfloat16"))
+    assert [s.loss for s in half] == pytest.approx([s.loss for s in exact], rel=2e-2)
+    assert [s.loss for s in half] != [s.loss for s in exact]
+
+
+def test_non_finite_loss_names_step_and_keys(tiny_clip: torch.nn.Module, code_params: TrainParams) -> None:
+    batch = next(random_batches(1, 24))
+    batch.images[3] = torch.nan
+    with pytest.raises(NonFinite, match=r"step 0, batch keys 0-0, 0-1.*train\.lr"):
+        train(NoTextEncoder(tiny_clip), iter([batch]), code_params, steps=1)

@@ -1,4 +1,4 @@
-"""Reads what the report shows: metrics, scores, training curves and stage reports."""
+"""Reads what the report shows: metrics, scores and stage reports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
@@ -20,8 +19,6 @@ from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData, NonFinite
 from clipn.io import read_json
 from clipn.metrics import fpr95_key
-
-LOSSES = ("loss_yes", "loss_no", "loss_tso", "loss")
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -46,18 +43,26 @@ class MethodRun:
 
 @checked_dataclass(frozen=True)
 class Run:
-    """One metrics file: one benchmark with one seed. All values are fractions."""
+    """One metrics file: one benchmark with one model. All values are fractions."""
 
     benchmark: str
     id: str
     ood: tuple[str, ...]
-    seed: int
     fpr_convention: Literal["id-interpolated", "id-nearest", "ood-first"]
     id_accuracy: Fraction
     logit_scale: float
     templates: str
     images: dict[str, Count]
     methods: Annotated[dict[str, MethodRun], Field(min_length=1)]
+    seed: int | None = None
+    """Of the training run, for a model that was trained here."""
+    imported: str | None = None
+    """Name of the model, for one that was trained elsewhere."""
+
+    @property
+    def model(self) -> str:
+        """`seed-N` or `imported-NAME`, as in the names of files."""
+        return f"seed-{self.seed}" if self.imported is None else f"imported-{self.imported}"
 
     @property
     def fpr_key(self) -> str:
@@ -88,14 +93,14 @@ class Stage:
 _RUN = TypeAdapter(Run)
 
 
-def read_run(root: Path, name: str, benchmark: BenchmarkParams, seed: int) -> Run:
-    """Read `reports/metrics/<name>/seed-<seed>.json`.
+def read_run(root: Path, name: str, benchmark: BenchmarkParams, model: str) -> Run:
+    """Read `reports/metrics/<name>/<model>.json`, where `model` is `seed-N` or `imported-NAME`.
 
     Raises:
         InvalidData: the file is missing, lacks a field, or was made for other sets.
         NonFinite: a value is NaN or infinite.
     """
-    path = _of_seed(root / "reports" / "metrics" / name, seed, ".json")
+    path = _of_model(root / "reports" / "metrics" / name, model, ".json")
     values = read_json(path)
     refuse_non_finite(values, path)
     try:
@@ -103,10 +108,10 @@ def read_run(root: Path, name: str, benchmark: BenchmarkParams, seed: int) -> Ru
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors())
         raise InvalidData(f"{path} is no metrics file of 'evaluate': {problems}") from error
-    expected = (name, benchmark.id, tuple(benchmark.ood), seed)
-    found = (run.benchmark, run.id, run.ood, run.seed)
+    expected = (name, benchmark.id, tuple(benchmark.ood), model)
+    found = (run.benchmark, run.id, run.ood, run.model)
     if found != expected:
-        raise InvalidData(f"{path} is of (benchmark, ID, OOD, seed) {found}, not {expected}; run 'dvc repro'")
+        raise InvalidData(f"{path} is of (benchmark, ID, OOD, model) {found}, not {expected}; run 'dvc repro'")
     for set_name in (run.id, *run.ood):
         if set_name not in run.images:
             raise InvalidData(f"{path}: images has no number for the set {set_name!r}; run 'dvc repro'")
@@ -121,13 +126,13 @@ def read_run(root: Path, name: str, benchmark: BenchmarkParams, seed: int) -> Ru
 
 
 def read_scores(root: Path, run: Run) -> dict[str, Scores]:
-    """Read `data/scores/<benchmark>/seed-<seed>.parquet`: method → its scores.
+    """Read `data/scores/<benchmark>/<model>.parquet`: method → its scores.
 
     Raises:
         InvalidData: the file is missing or no Parquet, or lacks a set or a method of `run`.
         NonFinite: a score is NaN or infinite.
     """
-    path = _of_seed(root / "data" / "scores" / run.benchmark, run.seed, ".parquet")
+    path = _of_model(root / "data" / "scores" / run.benchmark, run.model, ".parquet")
     try:
         parquet = pq.ParquetFile(path)
         missing = {"set", *run.methods} - set(parquet.schema_arrow.names)
@@ -151,30 +156,6 @@ def read_scores(root: Path, run: Run) -> dict[str, Scores]:
             raise NonFinite(f"{path}: {method} is {column[bad[0]]} in row {bad[0]}; look into 'evaluate' and rerun it")
         scores[method] = Scores(column[is_id], column[is_ood])
     return scores
-
-
-def read_training(root: Path, seed: int) -> dict[str, NDArray[np.float64]]:
-    """Read `reports/training/seed-<seed>.csv`: `step` and the losses, each float64 [steps].
-
-    Raises:
-        InvalidData: the file is missing, lacks a column, or a value is no number.
-        NonFinite: a value is NaN or infinite.
-    """
-    path = _of_seed(root / "reports" / "training", seed, ".csv")
-    types = dict.fromkeys(("step", *LOSSES), pa.float64())
-    options = pacsv.ConvertOptions(include_columns=list(types), column_types=types, null_values=[])
-    try:
-        table = pacsv.read_csv(path, convert_options=options)
-    except (pa.ArrowException, OSError) as error:
-        raise InvalidData(f"{path} is no training log: {error}; run 'dvc repro'") from error
-    if not table.num_rows:
-        raise InvalidData(f"{path} holds no training step; run 'dvc repro'")
-    columns = {name: table[name].to_numpy() for name in types}
-    for name, values in columns.items():
-        bad = np.flatnonzero(~np.isfinite(values))
-        if bad.size:
-            raise NonFinite(f"{path}: {name} is {values[bad[0]]} in line {bad[0] + 2}; look into 'train' and rerun it")
-    return columns
 
 
 def read_stages(root: Path, names: Iterable[str]) -> list[Stage]:
@@ -212,8 +193,9 @@ def refuse_non_finite(value: Any, path: Path, field: str = "") -> None:
         refuse_non_finite(item, path, f"{field}.{key}" if field else str(key))
 
 
-def _of_seed(folder: Path, seed: int, suffix: str) -> Path:
-    path = folder / f"seed-{seed}{suffix}"
+def _of_model(folder: Path, model: str, suffix: str) -> Path:
+    path = folder / f"{model}{suffix}"
     if not path.is_file():
-        raise InvalidData(f"{folder} lacks {path.name}, which train.seeds asks for; run 'dvc repro'")
+        asking = "train.seeds" if model.startswith("seed-") else "evaluate.imported"
+        raise InvalidData(f"{folder} lacks {path.name}, which {asking} asks for; run 'dvc repro'")
     return path

@@ -29,10 +29,10 @@ def draw(title: str, benchmark: BenchmarkSummary, samples: Mapping[str, Sequence
 
     Args:
         title: the first line.
-        benchmark: what is shown.
+        benchmark: what is shown, but for imported models: the picture is of what the project trained.
         samples: set → its sample images, at least those of `benchmark`.
     """
-    rows, columns = len(benchmark.methods), len(benchmark.columns)
+    rows, columns = len(benchmark.own_methods), len(benchmark.columns)
     height = TOP + ROW * rows + BOTTOM
     column_width = (WIDTH - LEFT - RIGHT) / columns
     with plots.themed():
@@ -47,8 +47,8 @@ def draw(title: str, benchmark: BenchmarkSummary, samples: Mapping[str, Sequence
 
 def _heat_map(title: str, benchmark: BenchmarkSummary, height: int, column_width: float) -> Image.Image:
     """Everything but the sample images, which are pasted afterwards to keep their pixels sharp."""
-    rows, columns = len(benchmark.methods), len(benchmark.columns)
-    values = np.array([[100 * method.auroc[c].mean for c in benchmark.columns] for method in benchmark.methods])
+    rows, columns = len(benchmark.own_methods), len(benchmark.columns)
+    values = np.array([[100 * method.auroc[c].mean for c in benchmark.columns] for method in benchmark.own_methods])
     figure = Figure(figsize=(WIDTH / 100, height / 100), dpi=100)
     axes = figure.add_axes((LEFT / WIDTH, BOTTOM / height, (WIDTH - LEFT - RIGHT) / WIDTH, ROW * rows / height))
     axes.imshow(values, cmap=SCALE, vmin=0, vmax=100, aspect="auto")
@@ -58,7 +58,7 @@ def _heat_map(title: str, benchmark: BenchmarkSummary, height: int, column_width
     for edge in np.arange(rows - 1) + 0.5:
         axes.axhline(edge, color="white", linewidth=2)
     best = values.round(2).max(axis=0)
-    for i, method in enumerate(benchmark.methods):
+    for i, method in enumerate(benchmark.own_methods):
         weight = "bold" if method.trained else "normal"
         axes.text(-0.5 - 12 / column_width, i, method.name, ha="right", va="center", fontsize=11, fontweight=weight)
         for j, value in enumerate(values[i]):

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import jinja2
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from clipn.report import plots, table
 from clipn.report.curves import Floats, Histogram
 from clipn.report.inputs import Stage
 from clipn.report.samples import Sample, strip
 from clipn.report.summary import AVERAGE, BenchmarkSummary, best, headline, percent
+from clipn.report.training import Curve
 
 TILES = 10
 """Images in the strip of a set."""
@@ -28,6 +28,7 @@ LOSSES = {
     "loss_tso": "text semantic-opposite",
     "loss": "total",
 }
+LOOKS = {"auroc_ctw": "AUROC with CTW, %", "auroc_atd": "AUROC with ATD, %"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def render(
     benchmarks: Sequence[BenchmarkSummary],
     data: Mapping[str, Plots],
     samples: Mapping[str, Sequence[Sample]],
-    training: Mapping[int, Mapping[str, NDArray]],
+    training: Mapping[int, Mapping[str, Curve]],
     stages: Sequence[Stage],
     with_published: bool,
 ) -> str:
@@ -64,7 +65,7 @@ def render(
         benchmarks: what was measured.
         data: benchmark → data of its figures.
         samples: set → its sample images.
-        training: seed → columns of its training log.
+        training: seed → curves of its training run.
         stages: what the stages said about themselves.
         with_published: whether to show the published ImageNet-1K table.
     """
@@ -78,32 +79,30 @@ def render(
     look = plots.looks(benchmarks)
     with plots.themed():
         sections = [_section(benchmark, data[benchmark.name], look) for benchmark in benchmarks]
-        losses = [
-            _figure(
-                plots.training_figure(name, column, training),
-                f"Training loss, {name}, over the steps. "
-                + "; ".join(
-                    f"seed {s}: from {log[column][0]:.3g} to {log[column][-1]:.3g}" for s, log in training.items()
-                ),
-            )
-            for column, name in LOSSES.items()
+        losses = [_training(name, f"Training loss, {name}", _runs(training, key)) for key, name in LOSSES.items()]
+        looks = [
+            _training(name, f"{name}, of the held-out check", runs)
+            for key, name in LOOKS.items()
+            if (runs := _runs(training, key, 100))
         ]
     return environment.get_template("report.html.j2").render(
         title=title,
         sections=sections,
         sets=[_strip(name, kind, number, samples[name]) for name, (kind, number) in _sets(benchmarks).items()],
         losses=losses,
-        training_steps={seed: len(log["step"]) for seed, log in training.items()},
+        looks=looks,
+        training_steps={seed: int(curves["loss"].steps[-1]) + 1 for seed, curves in training.items()},
         stages=stages,
         published=table.published() if with_published else None,
         mean=table.MEAN,
+        imported=table.IMPORTED,
         average=AVERAGE,
     )
 
 
 def _section(benchmark: BenchmarkSummary, data: Plots, look: Mapping[str, plots.Look]) -> dict[str, object]:
     averages = ", ".join(f"{m.name} {percent(m.auroc[AVERAGE])}" for m in benchmark.methods)
-    trained = [method for method in benchmark.methods if method.trained]
+    trained = [method for method in benchmark.own_methods if method.trained]
     return {
         "benchmark": benchmark,
         "headline": headline(benchmark),
@@ -111,6 +110,7 @@ def _section(benchmark: BenchmarkSummary, data: Plots, look: Mapping[str, plots.
         "best_trained": _figures_of(best(trained)) if trained else None,
         "rows": table.rows(benchmark),
         "decisions": table.decisions(benchmark),
+        "imported": table.imported_notes(benchmark),
         "convention": table.CONVENTIONS[benchmark.fpr_convention],
         "roc": _figure(
             plots.roc_figure(data.roc, look),
@@ -129,6 +129,16 @@ def _section(benchmark: BenchmarkSummary, data: Plots, look: Mapping[str, plots.
             for method, histogram in data.histograms.items()
         ],
     }
+
+
+def _runs(training: Mapping[int, Mapping[str, Curve]], key: str, factor: float = 1) -> dict[int, Curve]:
+    """Seed → its curve of one metric, where it has one."""
+    return {s: Curve(c[key].steps, factor * c[key].values) for s, c in training.items() if key in c}
+
+
+def _training(title: str, words: str, runs: Mapping[int, Curve]) -> Picture:
+    ends = "; ".join(f"seed {seed}: from {c.values[0]:.3g} to {c.values[-1]:.3g}" for seed, c in runs.items())
+    return _figure(plots.training_figure(title, runs), f"{words}, over the steps. {ends}")
 
 
 def _figures_of(method: table.MethodSummary) -> dict[str, str]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from clipn.report.curves import Histogram, thin
 from clipn.report.summary import AVERAGE, BenchmarkSummary
+from clipn.report.training import Curve
 
 Floats = NDArray[np.float64]
 
@@ -27,6 +28,8 @@ DASHES = ("--", "-.", ":", (0, (6, 2)), (0, (3, 1, 1, 1, 1, 1)))
 # Eight colours, seven markers and five dashes repeat at different lengths, so no two methods look the same.
 MARKERS = ("s", "^", "v", "D", "P", "X", "<")
 SEED_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#555555")
+FEW = 30
+"""Up to so many points of a training curve are marked each."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,17 @@ class Look:
 
 
 def looks(benchmarks: Sequence[BenchmarkSummary]) -> dict[str, Look]:
-    """Method → its look: solid thick lines with the no encoder, dashed thin ones without."""
+    """Method → its look: thick lines with the no encoder, solid for the first four; thin dashed ones without."""
     methods = {method.name: method.trained for benchmark in benchmarks for method in benchmark.methods}
     trained = [name for name in methods if methods[name]]
     others = [name for name in methods if not methods[name]]
     return {
         **{n: Look(_at(OTHER_COLOURS, i), _at(DASHES, i), 1.4, _at(MARKERS, i)) for i, n in enumerate(others)},
-        **{n: Look(_at(TRAINED_COLOURS, i), "-", 2.6, "o") for i, n in enumerate(trained)},
+        **{
+            n: Look(_at(TRAINED_COLOURS, i), _at(("-", *DASHES), group), 2.6, _at(("o", *MARKERS), group))
+            for i, n in enumerate(trained)
+            for group in [i // len(TRAINED_COLOURS)]
+        },
     }
 
 
@@ -151,22 +158,25 @@ def histogram_figure(method: str, histogram: Histogram, colour: str) -> Figure:
     return figure
 
 
-def training_figure(title: str, column: str, runs: Mapping[int, Mapping[str, Floats]]) -> Figure:
-    """One loss over the steps; seed → columns of its training log."""
+def training_figure(title: str, runs: Mapping[int, Curve]) -> Figure:
+    """One metric over the steps; seed → its curve."""
     figure = Figure(figsize=(3.4, 2.3), layout="constrained")
     axes = figure.subplots()
-    for i, (seed, log) in enumerate(runs.items()):
+    for i, (seed, curve) in enumerate(runs.items()):
         axes.plot(
-            thin(log["step"]),
-            thin(log[column]),
+            thin(curve.steps),
+            thin(curve.values),
             color=_at(SEED_COLOURS, i),
             label=f"seed {seed}",
             linestyle=_at(("-", *DASHES), i),
             linewidth=1.4,
+            # Few points are dots, joined: a single one would make no line at all.
+            marker="o" if len(curve.steps) <= FEW else None,
+            markersize=3,
         )
     axes.set_title(title)
     axes.set_xlabel("step")
-    axes.locator_params(axis="x", nbins=5)
+    axes.locator_params(axis="x", nbins=5, integer=True)
     axes.legend(loc="best")
     return figure
 

@@ -43,10 +43,22 @@ class MethodSummary:
     """`auroc` and `fpr95` hold every OOD set and, last, the average over the sets of each seed."""
 
     name: str
+    """With an imported model's name in brackets, `CLIPN-ATD (NAME)`, if it was measured with one."""
     trained: bool
     auroc: dict[str, Spread]
     fpr95: dict[str, Spread]
     decision: DecisionSummary | None
+    imported: str | None = None
+    """Name of the imported model, for a method that was measured with one."""
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    """What may differ from the models that were trained here."""
+
+    name: str
+    logit_scale: float
+    templates: str
 
 
 @dataclass(frozen=True)
@@ -62,43 +74,61 @@ class BenchmarkSummary:
     templates: str
     images: dict[str, int]
     methods: tuple[MethodSummary, ...]
-    """Those without training first, each group in alphabetical order."""
+    """Those without training first, then those with the models trained here, each group in alphabetical
+    order; last those with imported models, in the order of these."""
+    imported: tuple[ImportedModel, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
         return (*self.ood, AVERAGE)
 
     @property
+    def own_methods(self) -> tuple[MethodSummary, ...]:
+        """Those that were not measured with an imported model."""
+        return tuple(method for method in self.methods if method.imported is None)
+
+    @property
     def ood_images(self) -> int:
         return sum(self.images[name] for name in self.ood)
 
 
-def summarise(runs: Sequence[Run]) -> BenchmarkSummary:
-    """Bring the runs of one benchmark together, one per seed.
+def summarise(runs: Sequence[Run], imported: Sequence[Run] = ()) -> BenchmarkSummary:
+    """Bring the runs of one benchmark together, one per seed, and those of imported models.
 
     Raises:
-        InvalidData: the runs differ in methods or settings, or a method without training has different
-            values in them.
+        InvalidData: the runs of the seeds differ in methods or settings, or a method without training has
+            different values in them; or a run of an imported model is of other images or another convention.
     """
     first = runs[0]
     if AVERAGE in first.ood:
         raise InvalidData(f"benchmark {first.benchmark!r}: no set can be called {AVERAGE!r}; rename it in params.yaml")
     for run in runs[1:]:
         _check_alike(first, run)
+    for run in imported:
+        _check_settings(first, run, ("fpr_convention", "images"))
     names = sorted(first.methods, key=lambda name: (first.methods[name].trained, name.casefold(), name))
     return BenchmarkSummary(
         name=first.benchmark,
         id=first.id,
         ood=first.ood,
-        seeds=tuple(run.seed for run in runs),
+        seeds=tuple(run.seed for run in runs if run.seed is not None),
         fpr_convention=first.fpr_convention,
         fpr_key=first.fpr_key,
         id_accuracy=statistics.fmean(run.id_accuracy for run in runs),
         logit_scale=first.logit_scale,
         templates=first.templates,
         images={name: first.images[name] for name in (first.id, *first.ood)},
-        methods=tuple(_method(name, runs) for name in names),
+        methods=(
+            *(_method(name, runs) for name in names),
+            *(_method(name, [run]) for run in imported for name in sorted(run.methods)),
+        ),
+        imported=tuple(ImportedModel(str(run.imported), run.logit_scale, run.templates) for run in imported),
     )
+
+
+def row_name(method: str, run: Run) -> str:
+    """What a method is called in tables and plots: `CLIPN-ATD`, or `CLIPN-ATD (NAME)` with an imported model."""
+    return method if run.imported is None else f"{method} ({run.imported})"
 
 
 def metrics(benchmarks: Sequence[BenchmarkSummary]) -> dict[str, Any]:
@@ -132,8 +162,8 @@ def headline(benchmark: BenchmarkSummary) -> list[str]:
         f"of {n} OOD {'set' if n == 1 else 'sets'}. Zero-shot ID accuracy is {100 * benchmark.id_accuracy:.2f} %.",
         f"Best average AUROC: {top.name} with {percent(top.auroc[AVERAGE])}. {fpr}",
     ]
-    with_no_encoder = [method for method in benchmark.methods if method.trained]
-    others = [method for method in benchmark.methods if not method.trained]
+    with_no_encoder = [method for method in benchmark.own_methods if method.trained]
+    others = [method for method in benchmark.own_methods if not method.trained]
     if with_no_encoder and others:
         sentences.append(_verdict(best(with_no_encoder), best(others)))
     return sentences
@@ -166,27 +196,35 @@ def _verdict(clipn: MethodSummary, other: MethodSummary) -> str:
 
 
 def _check_alike(first: Run, run: Run) -> None:
-    where = f"reports/metrics/{run.benchmark}/seed-{run.seed}.json"
+    where = _file(run)
     absent = sorted(first.methods.keys() ^ run.methods.keys())
     if absent:
-        raise InvalidData(f"{where} and seed-{first.seed}.json do not share {', '.join(absent)}; run 'dvc repro'")
-    for field in ("fpr_convention", "logit_scale", "templates", "images"):
-        if getattr(first, field) != getattr(run, field):
-            raise InvalidData(
-                f"{where}: {field} is {getattr(run, field)!r}, but {getattr(first, field)!r} in "
-                f"seed-{first.seed}.json; run 'dvc repro'"
-            )
+        raise InvalidData(f"{where} and {first.model}.json do not share {', '.join(absent)}; run 'dvc repro'")
+    _check_settings(first, run, ("fpr_convention", "logit_scale", "templates", "images"))
     for name, method in run.methods.items():
         if method.trained != first.methods[name].trained:
-            raise InvalidData(f"{where}: methods.{name}.trained differs from seed-{first.seed}.json; run 'dvc repro'")
+            raise InvalidData(f"{where}: methods.{name}.trained differs from {first.model}.json; run 'dvc repro'")
         for ood in run.ood if not method.trained else ():
             for key in ("auroc", run.fpr_key):
                 value, expected = method.ood[ood][key], first.methods[name].ood[ood][key]
                 if abs(value - expected) > SAME:
                     raise InvalidData(
                         f"{where}: {name} is not trained, yet its {key} on {ood} is {value}, "
-                        f"but {expected} in seed-{first.seed}.json; run 'dvc repro'"
+                        f"but {expected} in {first.model}.json; run 'dvc repro'"
                     )
+
+
+def _check_settings(first: Run, run: Run, fields: Sequence[str]) -> None:
+    for field in fields:
+        if getattr(first, field) != getattr(run, field):
+            raise InvalidData(
+                f"{_file(run)}: {field} is {getattr(run, field)!r}, but {getattr(first, field)!r} in "
+                f"{first.model}.json; run 'dvc repro'"
+            )
+
+
+def _file(run: Run) -> str:
+    return f"reports/metrics/{run.benchmark}/{run.model}.json"
 
 
 def _method(name: str, runs: Sequence[Run]) -> MethodSummary:
@@ -206,4 +244,6 @@ def _method(name: str, runs: Sequence[Run]) -> MethodSummary:
             Spread(tuple(d.id_kept for d in decisions)),
             {s: Spread(tuple(d.ood_refused[s] for d in decisions)) for s in ood},
         )
-    return MethodSummary(name, trained, spreads("auroc"), spreads(runs[0].fpr_key), summary)
+    return MethodSummary(
+        row_name(name, runs[0]), trained, spreads("auroc"), spreads(runs[0].fpr_key), summary, runs[0].imported
+    )

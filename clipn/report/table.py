@@ -20,6 +20,7 @@ CONVENTIONS = {
     "convention of OpenOOD)",
 }
 MEAN = "mean ± std"
+IMPORTED = "imported"
 TEXT_COLUMNS = ("method", "repeat", "FPR95 convention", "source")
 
 
@@ -41,7 +42,7 @@ class Row:
     method: str
     trained: bool
     repeat: str
-    """`seed N`, `mean ± std`, or empty for a method that does not depend on the seed."""
+    """`seed N`, `mean ± std`, `imported`, or empty for a method that does not depend on the seed."""
     cells: tuple[Cell, ...]
     """One for each OOD set, and the average."""
 
@@ -59,7 +60,7 @@ def rows(benchmark: BenchmarkSummary) -> list[Row]:
                 table.append(Row(method.name, method.trained, f"seed {seed}", tuple(cells)))
             repeat = MEAN
         else:
-            repeat = f"seed {benchmark.seeds[0]}" if method.trained else ""
+            repeat = IMPORTED if method.imported else f"seed {benchmark.seeds[0]}" if method.trained else ""
         table.append(Row(method.name, method.trained, repeat, _means(benchmark, method)))
     return table
 
@@ -98,6 +99,15 @@ def decisions(benchmark: BenchmarkSummary) -> list[tuple[str, ...]]:
     ]
 
 
+def imported_notes(benchmark: BenchmarkSummary) -> list[str]:
+    """A sentence on each imported model."""
+    return [
+        f"The model {model.name} was imported; it is measured with logit scale {model.logit_scale:g} and templates "
+        f"{model.templates}."
+        for model in benchmark.imported
+    ]
+
+
 @cache
 def published() -> dict[str, Any]:
     """The published ImageNet-1K results of `clipn/data/published.yaml`."""
@@ -117,6 +127,7 @@ def markdown(title: str, benchmarks: Sequence[BenchmarkSummary], with_published:
             f"ID is {_escape(benchmark.id)} ({benchmark.images[benchmark.id]}). ± is the sample standard deviation "
             f"over {len(benchmark.seeds)} {'seed' if len(benchmark.seeds) == 1 else 'seeds'}; a method without it does "
             "not depend on the seed, or ran with one. The best mean of each column is bold."
+            + "".join(f" {_escape(note)}" for note in imported_notes(benchmark))
         )
         sets = [f"{name} ({benchmark.images[name]})" for name in benchmark.ood]
         body = [[row.method, row.repeat, *(_cell(cell) for cell in row.cells)] for row in rows(benchmark)]

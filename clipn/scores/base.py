@@ -19,11 +19,14 @@ class Evidence:
         yes: unit-norm "yes" text features of the classes, [C, D].
         no: unit-norm "no" text features of the classes, [C, D], if a no encoder was trained.
         logit_scale: factor on cosine similarities (1 / temperature).
+        no_logit_scale: the factor that a no encoder learned for comparing "yes" with "no"; None takes
+            `logit_scale` there too.
     """
 
     yes: Array
     no: Array | None = None
     logit_scale: float = 100.0
+    no_logit_scale: float | None = None
 
     def has(self, need: str) -> bool:
         """Whether this piece of evidence is there."""

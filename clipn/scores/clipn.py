@@ -18,6 +18,7 @@ class _Clipn(NamesOnly):
         super().fit(evidence)
         assert evidence.no is not None  # `needs` says so, and `scores.fit` checks it
         self.no = evidence.no
+        self.no_scale = self.logit_scale if evidence.no_logit_scale is None else evidence.no_logit_scale
         return self
 
     def no_probability(self, images: Array) -> Array:
@@ -25,7 +26,7 @@ class _Clipn(NamesOnly):
 
         The softmax over the pair (yes logit, no logit) is the logistic function of their difference.
         """
-        return expit(self.logit_scale * (images @ (self.no - self.yes).T))
+        return expit(self.no_scale * (images @ (self.no - self.yes).T))
 
     def probability(self, images: Array) -> Array:
         """Softmax of the "yes" logits, [N, C]."""

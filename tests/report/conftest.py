@@ -59,6 +59,12 @@ def _metrics(seed: int, ood: tuple[str, ...], benchmark: str) -> dict[str, Any]:
     }
 
 
+def _imported(ood: tuple[str, ...], benchmark: str) -> dict[str, Any]:
+    values = _metrics(2, ood, benchmark)
+    del values["seed"], values["methods"]["MSP"]
+    return {**values, "imported": "released", "templates": "photo", "logit_scale": 100.0}
+
+
 @pytest.fixture
 def metrics() -> Callable[..., dict[str, Any]]:
     """Content of one metrics file, to change and to read."""
@@ -98,6 +104,20 @@ def _write_set(folder: Path, name: str) -> None:
     write_json(folder / "classes.json", [f"{name} one", f"{name} two"])
 
 
+def _write_training(folder: Path) -> None:
+    curves = {
+        "loss_yes": {i: 1 / (i + 1) for i in range(5)},
+        "loss_no": dict.fromkeys(range(5), 0.5),
+        "loss_tso": dict.fromkeys(range(5), 1.5),
+        "loss": {i: (2 + 1 / (i + 1)) / 2 for i in range(5)},
+        "auroc_ctw": {1: 0.5, 3: 0.75},
+        "auroc_atd": {1: 0.5, 3: 0.25},
+    }
+    for name, curve in curves.items():
+        rows = "".join(f"{step}\t{value}\n" for step, value in curve.items())
+        write_text(folder / f"{name}.tsv", f"step\t{name}\n{rows}")
+
+
 def _write_project(root: Path) -> None:
     for name in SETS:
         _write_set(root / "data" / "sets" / name, name)
@@ -105,9 +125,7 @@ def _write_project(root: Path) -> None:
         for benchmark, ood in (("small", ("dogs", "cars")), ("tiny", ("cars",))):
             write_json(root / f"reports/metrics/{benchmark}/seed-{seed}.json", _metrics(seed, ood, benchmark))
             _write_scores(root / f"data/scores/{benchmark}/seed-{seed}.parquet", seed, ood)
-        steps = "".join(f"{i},0,{1 / (i + 1)},0.5,1.5,{(2 + 1 / (i + 1)) / 2},1.0,0.001\n" for i in range(5))
-        header = "step,epoch,loss_yes,loss_no,loss_tso,loss,grad_norm,lr\n"
-        write_text(root / f"reports/training/seed-{seed}.csv", header + steps)
+        _write_training(root / f"reports/training/seed-{seed}/plots/metrics")
     write_json(
         root / "reports/stages/download.json",
         {
@@ -128,6 +146,24 @@ def project(tmp_path: Path) -> Path:
     """A folder with everything the report reads: benchmarks `small` (two OOD sets) and `tiny` (one), seeds 0 to 2."""
     _write_project(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def add_imported() -> Callable[[Path], None]:
+    """Adds the results of an imported model, `released`, to such a folder: those of seed 2, CTW alone."""
+
+    def add(root: Path) -> None:
+        for benchmark, ood in (("small", ("dogs", "cars")), ("tiny", ("cars",))):
+            write_json(root / f"reports/metrics/{benchmark}/imported-released.json", _imported(ood, benchmark))
+            _write_scores(root / f"data/scores/{benchmark}/imported-released.parquet", 2, ood)
+
+    return add
+
+
+@pytest.fixture
+def imported_metrics() -> dict[str, Any]:
+    """Content of the metrics file of an imported model."""
+    return _imported(("dogs", "cars"), "small")
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,20 @@ def test_one_seed_and_one_set(project: Path) -> None:
     assert list(read_json(project / "reports/metrics.json")) == ["tiny"]
 
 
+def test_imported_models_have_rows_of_their_own(project: Path, add_imported: Callable[[Path], None]) -> None:
+    add_imported(project)
+    names, seeds, params = ("small", "tiny"), (0, 1, 2), ReportParams(title="Made up", published=True)
+    result = report.build(names, BENCHMARKS, seeds, params, project, imported=("released",))
+    measured = result["metrics"]["small"]
+    assert measured.keys() == {"id_accuracy", "MSP", "CLIPN-CTW", "CLIPN-CTW (released)"}
+    assert measured["CLIPN-CTW (released)"]["auroc"] == {"dogs": 0.8, "cars": 0.9, "average": 0.85}
+    text = (project / "reports/results.md").read_text(encoding="utf-8")
+    assert "| CLIPN-CTW (released) | imported | 80.00 / 30.00 | **90.00** / **10.00** |" in text
+    assert "The model released was imported; it is measured with logit scale 100 and templates photo." in text
+    assert "CLIPN-CTW (released)" in (project / "reports/report.html").read_text(encoding="utf-8")
+    assert (project / "reports/plots/roc/small.csv").read_text().startswith("fpr,MSP,CLIPN-CTW,CLIPN-CTW (released)\n")
+
+
 def test_plot_data(built: Built) -> None:
     project, _ = built
 
@@ -103,8 +118,8 @@ def _nan(path: Path) -> None:
         ("reports/metrics/small/seed-1.json", _drop, InvalidData, r"seed-1\.json"),
         ("reports/metrics/small/seed-1.json", _without_msp, InvalidData, r"seed-1\.json.*MSP"),
         ("data/scores/tiny/seed-2.parquet", _drop, InvalidData, r"tiny lacks seed-2\.parquet"),
-        ("reports/training/seed-2.csv", _drop, InvalidData, r"seed-2\.csv"),
-        ("reports/training/seed-2.csv", _nan, NonFinite, r"seed-2\.csv: loss_tso"),
+        ("reports/training/seed-2/plots/metrics/loss_no.tsv", _drop, InvalidData, r"loss_no\.tsv"),
+        ("reports/training/seed-2/plots/metrics/loss_tso.tsv", _nan, NonFinite, r"seed-2.*loss_tso\.tsv: loss_tso"),
         ("data/sets/dogs/manifest.parquet", _drop, MissingInput, r"dogs/manifest\.parquet"),
         ("data/sets/dogs/images.tar", _drop, InvalidData, r"dogs/images\.tar"),
     ],

@@ -19,7 +19,7 @@ SMALL = BenchmarkParams(id="cats", ood=("dogs", "cars"))
 
 
 def test_run_holds_what_the_file_says(project: Path) -> None:
-    run = inputs.read_run(project, "small", SMALL, 1)
+    run = inputs.read_run(project, "small", SMALL, "seed-1")
     assert (run.seed, run.ood, run.images["dogs"]) == (1, ("dogs", "cars"), 6)
     assert run.methods["CLIPN-CTW"].ood["dogs"][run.fpr_key] == 0.4
     assert run.methods["CLIPN-CTW"].decision == inputs.Decision(0.75, {"dogs": 0.5, "cars": 0.5})
@@ -28,9 +28,16 @@ def test_run_holds_what_the_file_says(project: Path) -> None:
 
 def test_missing_seed_is_named(project: Path) -> None:
     with pytest.raises(InvalidData, match=r"metrics/small lacks seed-7\.json"):
-        inputs.read_run(project, "small", SMALL, 7)
-    with pytest.raises(InvalidData, match=r"training lacks seed-7\.csv"):
-        inputs.read_training(project, 7)
+        inputs.read_run(project, "small", SMALL, "seed-7")
+
+
+def test_runs_of_imported_models(project: Path, add_imported: Callable[[Path], None]) -> None:
+    with pytest.raises(InvalidData, match=r"lacks imported-released\.json, which evaluate\.imported asks for"):
+        inputs.read_run(project, "small", SMALL, "imported-released")
+    add_imported(project)
+    run = inputs.read_run(project, "small", SMALL, "imported-released")
+    assert (run.model, run.seed, run.imported) == ("imported-released", None, "released")
+    assert inputs.read_scores(project, run).keys() == {"CLIPN-CTW"}
 
 
 @pytest.mark.parametrize(
@@ -55,7 +62,7 @@ def test_wrong_metrics_are_refused_by_field(
     change(values)
     write_json(project / "reports/metrics/small/seed-0.json", values)
     with pytest.raises(InvalidData, match=message) as caught:
-        inputs.read_run(project, "small", SMALL, 0)
+        inputs.read_run(project, "small", SMALL, "seed-0")
     assert "seed-0.json" in str(caught.value)
 
 
@@ -63,11 +70,11 @@ def test_non_finite_metric_is_named(project: Path) -> None:
     path = project / "reports/metrics/small/seed-0.json"
     path.write_text(path.read_text().replace("0.92", "NaN"))
     with pytest.raises(NonFinite, match=r"seed-0\.json: methods\.MSP\.ood\.dogs\.auroc is nan"):
-        inputs.read_run(project, "small", SMALL, 0)
+        inputs.read_run(project, "small", SMALL, "seed-0")
 
 
 def test_scores_are_split_into_id_and_ood(project: Path) -> None:
-    run = inputs.read_run(project, "small", SMALL, 0)
+    run = inputs.read_run(project, "small", SMALL, "seed-0")
     scores = inputs.read_scores(project, run)
     assert scores.keys() == {"MSP", "CLIPN-CTW"}
     everything = np.linspace(0, 1, 12, dtype=np.float32)
@@ -91,39 +98,14 @@ def test_wrong_scores_are_refused(
     path = project / "data/scores/small/seed-0.parquet"
     pq.write_table(change(pq.read_table(path)), path)
     with pytest.raises(error, match=message) as caught:
-        inputs.read_scores(project, inputs.read_run(project, "small", SMALL, 0))
+        inputs.read_scores(project, inputs.read_run(project, "small", SMALL, "seed-0"))
     assert "seed-0.parquet" in str(caught.value)
 
 
 def test_scores_that_are_no_parquet_are_refused(project: Path) -> None:
     write_text(project / "data/scores/small/seed-0.parquet", "no Parquet")
     with pytest.raises(InvalidData, match=r"seed-0\.parquet cannot be read"):
-        inputs.read_scores(project, inputs.read_run(project, "small", SMALL, 0))
-
-
-def test_training_log_is_read_by_column(project: Path) -> None:
-    log = inputs.read_training(project, 0)
-    assert log.keys() == {"step", *inputs.LOSSES}
-    np.testing.assert_array_equal(log["step"], [0, 1, 2, 3, 4])
-    np.testing.assert_allclose(log["loss_yes"], [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5])
-
-
-@pytest.mark.parametrize(
-    ("text", "error", "message"),
-    [
-        ("step,loss_yes,loss_no,loss\n0,1,1,1\n", InvalidData, "loss_tso"),
-        ("step,loss_yes,loss_no,loss_tso,loss\n", InvalidData, "no training step"),
-        ("step,loss_yes,loss_no,loss_tso,loss\n0,1,1,1,\n", InvalidData, "no training log"),
-        ("step,loss_yes,loss_no,loss_tso,loss\n0,1,1,1,much\n", InvalidData, "much"),
-        ("step,loss_yes,loss_no,loss_tso,loss\n0,1,1,1,1\n1,1,nan,1,1\n", NonFinite, "loss_no is nan in line 3"),
-        ("", InvalidData, "no training log"),
-    ],
-)
-def test_wrong_training_logs_are_refused(tmp_path: Path, text: str, error: type[Exception], message: str) -> None:
-    write_text(tmp_path / "reports/training/seed-0.csv", text)
-    with pytest.raises(error, match=message) as caught:
-        inputs.read_training(tmp_path, 0)
-    assert "seed-0.csv" in str(caught.value)
+        inputs.read_scores(project, inputs.read_run(project, "small", SMALL, "seed-0"))
 
 
 def test_stages_are_those_that_were_asked_for_in_that_order(project: Path) -> None:

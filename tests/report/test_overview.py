@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,13 @@ def test_picture_is_of_the_promised_size_and_has_no_metadata(n_sets: int) -> Non
 def test_picture_is_the_same_every_time() -> None:
     b = benchmark(2)
     assert overview.draw("Made up", b, noise(b)) == overview.draw("Made up", b, noise(b))
+
+
+def test_imported_models_are_left_out() -> None:
+    b = benchmark(2)
+    added = replace(b.methods[1], name="CTW (released)", imported="released")
+    with_imported = replace(b, methods=(*b.methods, added))
+    assert overview.draw("Made up", with_imported, noise(b)) == overview.draw("Made up", b, noise(b))
 
 
 def test_colour_says_better_and_worse_than_chance() -> None:

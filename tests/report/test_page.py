@@ -75,8 +75,8 @@ def test_page_refers_to_nothing_outside_itself(built: Built) -> None:
 def test_every_image_has_a_text_and_a_size(built: Built) -> None:
     project, _ = built
     found = page(project).all("img")
-    # Per benchmark ROC, AUROC and two histograms; four losses; three sets.
-    assert len(found) == 2 * 4 + 4 + 3
+    # Per benchmark ROC, AUROC and two histograms; four losses; two AUROC of the held-out check; three sets.
+    assert len(found) == 2 * 4 + 4 + 2 + 3
     assert all(image["alt"] and image["width"] and image["height"] for image in found)
     assert any("cars one, cars two" in (image["alt"] or "") for image in found)
 
@@ -118,6 +118,29 @@ def test_page_without_stages_and_published_table(project: Path) -> None:
     assert "Stages" not in text
     assert "iNaturalist" not in text
     assert "iNaturalist" not in (project / "reports/results.md").read_text(encoding="utf-8")
+
+
+def test_curves_of_training(built: Built) -> None:
+    project, _ = built
+    texts = [image["alt"] or "" for image in page(project).all("img")]
+    ends = "; ".join(f"seed {seed}: from 1 to 0.2" for seed in range(3))
+    assert f"Training loss, yes part, over the steps. {ends}" in texts
+    ends = "; ".join(f"seed {seed}: from 50 to 75" for seed in range(3))
+    assert f"AUROC with CTW, %, of the held-out check, over the steps. {ends}" in texts
+    assert "Steps: 5 with seed 0, 5 with seed 1" in page(project).text
+
+
+def test_runs_without_a_held_out_check(project: Path) -> None:
+    for path in project.glob("reports/training/seed-*/plots/metrics/auroc_*.tsv"):
+        if "seed-1" not in path.parts:
+            path.unlink()
+    report.build(["tiny"], BENCHMARKS, [0, 1], ReportParams(title="x", published=False), project)
+    texts = [image["alt"] or "" for image in page(project).all("img")]
+    assert [text for text in texts if "AUROC with ATD" in text] == [
+        "AUROC with ATD, %, of the held-out check, over the steps. seed 1: from 50 to 25"
+    ]
+    report.build(["tiny"], BENCHMARKS, [0], ReportParams(title="x", published=False), project)
+    assert "Held-out check" not in page(project).text
 
 
 def test_foreign_text_is_escaped(project: Path) -> None:

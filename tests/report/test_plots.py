@@ -10,6 +10,7 @@ import pytest
 from clipn.report import plots
 from clipn.report.curves import Histogram
 from clipn.report.summary import BenchmarkSummary, MethodSummary, Spread
+from clipn.report.training import Curve
 
 
 def benchmark(methods: Sequence[tuple[str, bool]], ood: tuple[str, ...] = ("dogs", "cars")) -> BenchmarkSummary:
@@ -34,8 +35,8 @@ LINE = np.linspace(0, 1, 5)
 
 
 def test_no_two_methods_look_the_same() -> None:
-    many = plots.looks([benchmark([(f"m{i}", False) for i in range(20)] + [("CLIPN-CTW", True), ("CLIPN-ATD", True)])])
-    assert len(set(many.values())) == 22
+    many = plots.looks([benchmark([(f"m{i}", False) for i in range(20)] + [(f"t{i}", True) for i in range(10)])])
+    assert len(set(many.values())) == 30
 
 
 def test_the_no_encoder_is_marked_by_solid_thick_lines() -> None:
@@ -52,13 +53,13 @@ def test_a_method_looks_the_same_in_all_benchmarks() -> None:
 @pytest.fixture
 def figures() -> list[tuple[str, matplotlib.figure.Figure]]:
     look = plots.looks([TWO])
-    log = {"step": LINE, "loss": LINE}
+    curve = Curve(LINE, LINE)
     with plots.themed():
         return [
             ("roc", plots.roc_figure({"MSP": (LINE, LINE), "CLIPN-CTW": (LINE, LINE)}, look)),
             ("auroc", plots.auroc_figure(TWO, look)),
             ("histogram", plots.histogram_figure("MSP", Histogram(LINE, LINE, LINE), "red")),
-            ("training", plots.training_figure("total", "loss", {0: log, 1: log})),
+            ("training", plots.training_figure("total", {0: curve, 1: curve})),
         ]
 
 
@@ -93,3 +94,11 @@ def test_figures_show_every_method_and_seed(figures: list[tuple[str, matplotlib.
     assert labels["roc"] == labels["auroc"] == ["MSP", "CLIPN-CTW"]
     assert labels["histogram"] == ["ID", "OOD"]
     assert labels["training"] == ["seed 0", "seed 1"]
+
+
+def test_single_points_can_be_seen_and_long_curves_are_lines() -> None:
+    long = np.arange(5000.0)
+    for curve, marker in ((Curve(LINE[:1], LINE[:1]), "o"), (Curve(long, long), "None")):
+        (line,) = plots.training_figure("total", {0: curve}).axes[0].get_lines()
+        assert line.get_marker() == marker
+        assert len(line.get_xdata()) <= 200

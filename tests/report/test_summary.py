@@ -68,6 +68,30 @@ def test_metrics_are_means_under_stable_keys(small: summary.BenchmarkSummary) ->
     }
 
 
+def test_an_imported_model_follows_without_changing_the_verdict(
+    metrics: Metrics, imported_metrics: dict[str, Any]
+) -> None:
+    imported_metrics["methods"]["CLIPN-CTW"]["ood"]["dogs"]["auroc"] = 1.0
+    own = runs(metrics(0), metrics(1), metrics(2))
+    found = summary.summarise(own, runs(imported_metrics))
+    assert [method.name for method in found.methods] == ["MSP", "CLIPN-CTW", "CLIPN-CTW (released)"]
+    assert [method.name for method in found.own_methods] == ["MSP", "CLIPN-CTW"]
+    assert found.methods[2].auroc["average"] == Spread((0.95,))
+    assert found.imported == (summary.ImportedModel("released", 100.0, "photo"),)
+    _, best, verdict = summary.headline(found)
+    assert best.startswith("Best average AUROC: CLIPN-CTW (released) with 95.00.")
+    assert verdict == summary.headline(summary.summarise(own))[2]
+
+
+@pytest.mark.parametrize(("field", "value"), [("images", {"cats": 1}), ("fpr_convention", "ood-first")])
+def test_an_imported_model_has_to_be_measured_alike(
+    metrics: Metrics, imported_metrics: dict[str, Any], field: str, value: Any
+) -> None:
+    imported_metrics[field] = value
+    with pytest.raises(InvalidData, match=rf"imported-released\.json: {field} is .* in seed-0\.json"):
+        summary.summarise(runs(metrics(0)), runs(imported_metrics))
+
+
 def test_metrics_have_six_digits(metrics: Metrics) -> None:
     values = metrics(0)
     values["id_accuracy"] = 2 / 3

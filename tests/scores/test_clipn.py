@@ -36,6 +36,13 @@ def test_atd_by_hand() -> None:
     assert score.keeps(IMAGES).tolist() == ((1 - expected) <= p.max(axis=1)).tolist()
 
 
+def test_a_learned_scale_counts_only_between_yes_and_no() -> None:
+    score = ATD().fit(Evidence(YES, NO, logit_scale=3.0, no_logit_scale=5.0))
+    p = softmax(np.array([[3, 0], [0, 3], [-3, 0]]), axis=1)
+    no = expit(np.array([[-10, 0], [0, 0], [10, 0]]))
+    np.testing.assert_allclose(score.score(IMAGES), ((1 - no) * p).sum(axis=1), rtol=1e-6)
+
+
 @pytest.mark.parametrize(("name", "golden"), [("CLIPN-CTW", "ctw"), ("CLIPN-ATD", "atd")])
 def test_matches_the_reference(name: str, golden: str) -> None:
     data = load_file(GOLDEN)

@@ -1,0 +1,241 @@
+"""Samples per second of the trainer, beside the plain method and the bare no encoder, in one run.
+
+    python -m benchmarks.training_speed [--precision bfloat16] [--device cuda] [--batch-size 2048]
+
+The geometry is ViT-B-16's with random weights. Captions have random tokens and the lengths of
+Conceptual Captions: 10.3 ± 4.5 words (Sharma et al., ACL 2018, table 2), drawn from a log-normal
+distribution, 1.1 tokens a word, and start and end token.
+
+- plain: what a step costs when nothing is kept: image tower and "yes" text tower forward, no text
+  encoder forward and backward at full context, loss, optimizer. Decoding of images is left out.
+- trainer: `clipn.train.fit` on batches that stream from Parquet shards.
+- bare: forward and backward of the same no encoder on the same kind of batches, held in memory.
+
+The three take turns, so that whatever else the machine does falls on all of them alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+
+from clipn import profiles, train
+from clipn.config import TrainParams, parse
+from clipn.distributed import Group
+from clipn.losses import image_text_binary_opposite, text_semantic_opposite
+from clipn.no_encoder import NoTextEncoder
+from clipn.schedule import adamw
+from clipn.store import FeatureBatch, FeatureMeta, FeatureStore, TokenLists, write_index, write_shard
+from clipn.stream import Batch, Draws, PairStream
+
+START, END = 49406, 49407
+CONTEXT = 77
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--batch-size", type=int, default=512, help="of trainer and bare encoder")
+    parser.add_argument("--plain-batch-size", type=int, default=32, help="of the plain method, which needs more memory")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    params = parse(
+        profiles.compose(
+            "miniature", [f"train.batch_size={options.batch_size}", f"train.precision={options.precision}"]
+        )
+    ).train
+
+    torch.manual_seed(0)
+    clip = open_clip.create_model("ViT-B-16", pretrained=None).to(device).eval().requires_grad_(False)
+    with tempfile.TemporaryDirectory() as folder:
+        store = write_captions(Path(folder), pairs=(options.rounds + 2) * options.batch_size)
+        trainer = Trainer(clip, store, params, device)
+        plain = Plain(clip, store, options.plain_batch_size, params, device)
+        bare = Bare(clip, store, params, device)
+        print(f"captions: {store.load().tokens.lengths.mean():.1f} tokens on average")  # type: ignore[union-attr]
+        steps: dict[str, Callable[[], int]] = {"plain": plain.step, "trainer": trainer.step, "bare": bare.step}
+        rates: dict[str, list[float]] = {name: [] for name in steps}
+        for step in steps.values():
+            step()  # the first one warms up
+        trainer.seconds.clear()
+        for number in range(options.rounds):
+            for name, step in steps.items():
+                start = time.perf_counter()
+                samples = step()
+                rates[name].append(samples / (time.perf_counter() - start))
+            print(f"round {number + 1} of {options.rounds}", flush=True)
+    show(rates, trainer.seconds, options.precision, device)
+
+
+class Plain:
+    """Every step computes everything at full context."""
+
+    def __init__(
+        self, clip: torch.nn.Module, store: FeatureStore, size: int, params: TrainParams, device: torch.device
+    ):
+        self._clip, self._device, self._half = clip, device, params.precision == "bfloat16"
+        self._encoder = NoTextEncoder(clip, params.n_prompts).to(device)
+        self._optimizer = adamw(self._encoder, lr=1e-4, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.2)
+        tokens = store.load().tokens
+        assert tokens is not None
+        rows = torch.from_numpy(tokens.padded(np.arange(size)))
+        self._tokens = F.pad(rows, (0, CONTEXT - rows.shape[1])).to(device)
+        self._pixels = torch.randn(size, 3, 224, 224, device=device)
+
+    def step(self) -> int:
+        clip, no = self._clip, self._encoder.encoder
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
+            with torch.no_grad():
+                images = F.normalize(clip.encode_image(self._pixels).float(), dim=-1)  # type: ignore[operator]
+                texts = clip.encode_text(self._tokens, normalize=True).float()  # type: ignore[operator]
+            prompts = self._encoder.prompts
+            assert prompts is not None
+            x = no.token_embedding(self._tokens) + no.positional_embedding + prompts[0]
+            x = no.transformer(x, attn_mask=no.causal_mask)
+            x = no.ln_final(x)[torch.arange(len(x)), no.ends(self._tokens)] @ no.text_projection
+            no_texts = F.normalize(x.float(), dim=-1)
+        scale = torch.tensor(100.0, device=self._device)
+        binary = image_text_binary_opposite(images, texts, no_texts, scale)
+        loss = (binary.yes + binary.no + text_semantic_opposite(texts, no_texts)) / 2
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+        finish(self._device)
+        return len(self._tokens)
+
+
+class Trainer:
+    """The project's own loop; also measures where its time goes."""
+
+    def __init__(self, clip: torch.nn.Module, store: FeatureStore, params: TrainParams, device: torch.device):
+        self._device, self._size = device, params.batch_size
+        self.seconds: dict[str, list[float]] = {}
+        encoder = NoTextEncoder(clip, params.n_prompts).to(device)
+        state = train.State.start(encoder, params)
+        self._time(encoder, "forward", "forward")
+        self._time(state.optimizer, "step", "optimizer")
+        stream = PairStream(
+            store,
+            batch_size=params.batch_size,
+            seed=0,
+            draws=Draws(n_prompts=params.n_prompts, mean=True),
+            shuffle_rows=params.shuffle_rows,
+        )
+        self._steps = train.fit(
+            state,
+            self._timed(stream.batches(pin=device.type == "cuda")),
+            steps=10**6,
+            steps_per_epoch=stream.steps_per_epoch,
+            params=params,
+            logit_scale=100.0,
+            group=Group(0, 1, device),
+        )
+
+    def step(self) -> int:
+        start = time.perf_counter()
+        next(self._steps)
+        finish(self._device)
+        self.seconds.setdefault("step", []).append(time.perf_counter() - start)
+        return self._size
+
+    def _time(self, thing: object, method: str, name: str) -> None:
+        function = getattr(thing, method)
+
+        def timed(*args: object) -> object:
+            start = time.perf_counter()
+            result = function(*args)
+            self.seconds.setdefault(name, []).append(time.perf_counter() - start)
+            return result
+
+        setattr(thing, method, timed)
+
+    def _timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        while True:
+            start = time.perf_counter()
+            batch = next(batches)
+            self.seconds.setdefault("waiting for data", []).append(time.perf_counter() - start)
+            yield batch
+
+
+class Bare:
+    """The no encoder alone, on batches that are there already."""
+
+    def __init__(self, clip: torch.nn.Module, store: FeatureStore, params: TrainParams, device: torch.device):
+        self._device, self._half = device, params.precision == "bfloat16"
+        self._encoder = NoTextEncoder(clip, params.n_prompts).to(device)
+        stream = PairStream(
+            store,
+            batch_size=params.batch_size,
+            seed=0,
+            draws=Draws(n_prompts=params.n_prompts, mean=True),
+            shuffle_rows=params.shuffle_rows,
+        )
+        self._batches = list(islice(stream.batches(), stream.steps_per_epoch))
+        self._next = 0
+
+    def step(self) -> int:
+        batch = self._batches[self._next % len(self._batches)]
+        self._next += 1
+        self._encoder.zero_grad()
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
+            features = self._encoder(batch.tokens, batch.prompts)
+        features.float().sum().backward()
+        finish(self._device)
+        return len(batch.tokens)
+
+
+def write_captions(folder: Path, pairs: int) -> FeatureStore:
+    """Training features of random numbers with captions of Conceptual Captions' lengths."""
+    rng = np.random.default_rng(0)
+    spread = np.sqrt(np.log(1 + (4.5 / 10.3) ** 2))
+    words = rng.lognormal(np.log(10.3) - spread**2 / 2, spread, size=pairs)
+    lengths = np.clip(np.round(1.1 * words), 3, CONTEXT - 2).astype(int)
+    tokens = [np.array([START, *rng.integers(1, START, size=length), END], np.int32) for length in lengths]
+    image, text = (
+        values / np.linalg.norm(values, axis=1, keepdims=True) for values in rng.normal(size=(2, pairs, 512))
+    )
+    meta = FeatureMeta(dim=512, backbone="random", preprocess="none", logit_scale=100.0, kind="training")
+    with write_shard(folder / "00000.parquet", meta) as writer:
+        writer.append(FeatureBatch([f"{i:08d}" for i in range(pairs)], image, text=text, tokens=TokenLists.of(tokens)))
+    write_index(folder, [folder / "00000.parquet"])
+    return FeatureStore.open(folder)
+
+
+def finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def show(rates: dict[str, list[float]], seconds: dict[str, list[float]], precision: str, device: torch.device) -> None:
+    middle = {name: statistics.median(values) for name, values in rates.items()}
+    table = Table(
+        "", "samples/s, median", "lowest", "highest", title=f"{precision}, {device}, {torch.get_num_threads()} threads"
+    )
+    for name, values in rates.items():
+        table.add_row(name, *(f"{value:.2f}" for value in (middle[name], min(values), max(values))))
+    console = Console(width=100)
+    console.print(table)
+    console.print(f"trainer / plain: {middle['trainer'] / middle['plain']:.1f} ×")
+    console.print(f"trainer / bare no encoder: {100 * middle['trainer'] / middle['bare']:.1f} %")
+    step = statistics.median(seconds["step"])
+    parts = {name: statistics.median(values) for name, values in seconds.items() if name != "step"}
+    parts["backward, loss, norm"] = step - sum(parts.values())
+    console.print("a step: " + ", ".join(f"{name} {100 * value / step:.1f} %" for name, value in parts.items()))
+
+
+if __name__ == "__main__":
+    main()

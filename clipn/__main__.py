@@ -1,0 +1,5 @@
+"""`python -m clipn`, which torchrun needs: it starts modules, not commands."""
+
+from clipn.cli import main
+
+main()

@@ -1,0 +1,74 @@
+"""The look at AUROC while training runs: two sets, few images, few sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipn import metrics
+from clipn.backbone import Backbone
+from clipn.class_text import Sentences, class_features, class_tokens
+from clipn.errors import InvalidData
+from clipn.no_encoder import NoTextEncoder
+from clipn.scores import ATD, CTW, Evidence
+from clipn.store import FeatureStore, unit_norm
+
+
+class HeldOut:
+    """An ID and an OOD set on which AUROC is looked at.
+
+    Args:
+        clip: the backbone.
+        classes: names of the C ID classes.
+        sentences: what is said of them.
+        known: unit-norm features of ID images [N, D].
+        unknown: unit-norm features of OOD images [M, D].
+    """
+
+    def __init__(
+        self,
+        clip: Backbone,
+        classes: Sequence[str],
+        sentences: Sentences,
+        known: NDArray[np.float32],
+        unknown: NDArray[np.float32],
+    ) -> None:
+        self._clip, self._known, self._unknown = clip, known, unknown
+        self._no_tokens = class_tokens(clip.tokenize, classes, sentences.no)
+        yes_tokens = class_tokens(clip.tokenize, classes, sentences.yes)
+        self._evidence = Evidence(class_features(clip.text, yes_tokens, clip.device), logit_scale=clip.logit_scale)
+
+    @classmethod
+    def read(cls, clip: Backbone, known: Path, unknown: Path, sentences: Sentences, images: int) -> HeldOut:
+        """Take `images` of each of two feature stores, spread evenly.
+
+        Raises:
+            MissingInput, InvalidData, BackboneMismatch: a store is not there, damaged or of another
+                backbone, or the ID set has no classes.
+        """
+        stores = [FeatureStore.open(folder, clip.fingerprint) for folder in (known, unknown)]
+        classes = stores[0].meta.classes
+        if not classes:
+            raise InvalidData(f"{known} has no classes, so it cannot be train.check.id; name another set")
+        features = []
+        for store in stores:
+            image = store.load().image
+            rows = np.linspace(0, len(image) - 1, min(images, len(image))).round().astype(int)
+            features.append(unit_norm(image[rows]))
+        return cls(clip, classes, sentences, *features)
+
+    def look(self, encoder: NoTextEncoder) -> tuple[float, float]:
+        """AUROC of CTW and of ATD with the no encoder as it is now, which stays as it is."""
+        was_training = encoder.training
+        no = class_features(encoder.eval(), self._no_tokens, self._clip.device)
+        encoder.train(was_training)
+        evidence = replace(self._evidence, no=no, no_logit_scale=encoder.logit_scale)
+        ctw, atd = (
+            metrics.auroc(score.score(self._known), score.score(self._unknown))
+            for score in (CTW().fit(evidence), ATD().fit(evidence))
+        )
+        return ctw, atd

@@ -1,0 +1,22 @@
+"""Stage `evaluate_imported`: one benchmark with one model that was trained elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clipn import config, preflight, scores
+from flows import evaluate
+from flows.stage import main, stage
+
+
+@stage("evaluate_imported")
+def run(benchmark: str, name: str) -> dict[str, Any]:
+    """Score the sets of a benchmark with the methods that use the no encoder; the others do not depend on it."""
+    params = config.load()
+    folder = preflight.imported_model(name)
+    methods = [method for method in params.evaluate.methods if scores.is_trained(method)]
+    return evaluate.score(params, benchmark, folder, "imported", name, methods)
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,315 @@
+"""A whole training run: interrupted anywhere, damaged, with other parameters, on several processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from clipn import backbone, feature_writer, profiles, steps, training
+from clipn.checkpoint import STATE
+from clipn.config import parse
+from clipn.distributed import Group
+from clipn.errors import BackboneMismatch, Interrupted, InvalidData, InvalidParams
+from clipn.no_encoder import WEIGHTS, read_config
+from clipn.store import FeatureBatch, FeatureMeta, write_index, write_shard
+from clipn.training import Job
+from tests.conftest import TINY
+from tests.training_data import unit, write_pairs
+
+ROOT = Path(__file__).parent.parent
+ALONE = Group(0, 1, torch.device("cpu"))
+SETTINGS = (
+    "train.batch_size=16",
+    "train.epochs=2",
+    "train.shuffle_rows=64",
+    "train.n_prompts=3",
+    "train.check.every=5",
+    "train.check.templates=symbols",
+)
+STEPS = 24  # two epochs of 200 pairs
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny backbone and features that look as if it had made them, and params.yaml."""
+    folder = tmp_path_factory.mktemp("project")
+    torch.manual_seed(0)
+    model = open_clip.model.CLIP(**TINY)
+    config = open_clip.get_model_preprocess_cfg(model)
+    backbone.save(model, TINY, config, folder / "data/backbone")
+    made_by = backbone.fingerprint(folder / "data/backbone")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feature_writer, "ROW_GROUP", 20)
+        write_pairs(folder / "data/features/train", (130, 7, 61, 2), backbone=made_by)
+        patch.chdir(ROOT)
+        values = profiles.compose("miniature", SETTINGS)
+    rng = np.random.default_rng(0)
+    for name, classes in (("emoticons", ("sun", "cloud")), ("dingbats", ())):
+        meta = FeatureMeta(dim=16, backbone=made_by, preprocess="size=16", logit_scale=14.0, kind="evaluation",
+                           classes=classes)  # fmt: skip
+        path = folder / f"data/features/sets/{name}/00000.parquet"
+        path.parent.mkdir(parents=True)
+        with write_shard(path, meta) as writer:
+            writer.append(FeatureBatch([str(i) for i in range(40)], unit(rng, 40, 16), label=np.zeros(40, np.int32)))
+        write_index(path.parent, [path])
+    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    return folder
+
+
+@pytest.fixture
+def job(project: Path, tmp_path: Path) -> Job:
+    params = parse(yaml.safe_load((project / "params.yaml").read_text())).train
+    sets = project / "data/features/sets"
+    return Job(
+        seed=0,
+        params=params,
+        backbone=project / "data/backbone",
+        features=project / "data/features/train",
+        known=sets / "emoticons",
+        unknown=sets / "dingbats",
+        out=tmp_path / "model",
+        work=tmp_path / "work",
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """The weights of a run that nothing happened to, by the command."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    subprocess.run(command(project, folder), cwd=project, check=True)
+    return load_file(folder / "model" / WEIGHTS)
+
+
+def command(project: Path, folder: Path, *options: str, launcher: tuple[str, ...] = ()) -> list[str]:
+    paths = ["--out", str(folder / "model"), "--work", str(folder / "work")]
+    return [sys.executable, *launcher, "-m", "clipn", "train", "0", "--device", "cpu", "--quiet", *paths, *options]
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def stop_after(count: int) -> Callable[[], bool]:
+    asked = iter(range(1, 1000))
+    return lambda: next(asked) >= count
+
+
+def test_makes_a_model_and_a_log(job: Job, uninterrupted: dict[str, torch.Tensor]) -> None:
+    assert training.run(job, ALONE) == 200
+    assert same(load_file(job.out / WEIGHTS), uninterrupted)
+    config = read_config(job.out)
+    assert (config.variant, config.n_prompts, config.seed, config.learned_scale) == ("learnable", 3, 0, False)
+    log = steps.read(job.work / "steps.csv")
+    assert [step.step for step in log] == list(range(STEPS))
+    assert [step.epoch for step in log] == [0] * 12 + [1] * 12
+    assert [step.step + 1 for step in log if step.auroc_atd is not None] == [5, 10, 15, 20, 24]
+    assert all(0 <= step.auroc_ctw <= 1 for step in log if step.auroc_ctw is not None)
+    assert not (job.work / "checkpoints").exists()
+
+
+def test_looking_at_auroc_changes_no_weight(job: Job, uninterrupted: dict[str, torch.Tensor]) -> None:
+    training.run(replace(job, params=replace(job.params, check=replace(job.params.check, every=0))), ALONE)
+    assert same(load_file(job.out / WEIGHTS), uninterrupted)
+    assert all(step.auroc_atd is None for step in steps.read(job.work / "steps.csv"))
+
+
+@pytest.mark.parametrize("step", [1, 11, 12, 23])
+def test_stopped_and_resumed_equals_uninterrupted(job: Job, uninterrupted: dict[str, torch.Tensor], step: int) -> None:
+    with pytest.raises(Interrupted, match=rf"stopped after step {step} of 24"):
+        training.run(job, ALONE, stop=stop_after(step))
+    assert not job.out.exists()
+    seen: list[int] = []
+    training.run(job, ALONE, on_step=lambda done, total: seen.append(done.step))
+    assert seen == list(range(step, STEPS))
+    assert same(load_file(job.out / WEIGHTS), uninterrupted)
+    assert [row.step for row in steps.read(job.work / "steps.csv")] == list(range(STEPS))
+
+
+def test_killed_and_started_again_equals_uninterrupted(
+    project: Path, tmp_path: Path, uninterrupted: dict[str, torch.Tensor]
+) -> None:
+    process = subprocess.Popen(command(project, tmp_path, "--checkpoint-seconds", "0"), cwd=project)
+    log = tmp_path / "work/steps.csv"
+    deadline = time.monotonic() + 60
+    while not (log.is_file() and len(log.read_text().splitlines()) > 7):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert list((tmp_path / "work/checkpoints").glob("step-*"))
+    assert not (tmp_path / "model").exists()
+    again = subprocess.run(command(project, tmp_path), cwd=project, check=True)
+    assert again.returncode == 0
+    assert same(load_file(tmp_path / "model" / WEIGHTS), uninterrupted)
+
+
+def test_ctrl_c_writes_a_checkpoint(project: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(command(project, tmp_path), cwd=project, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "work/steps.csv"
+    while not (log.is_file() and len(log.read_text().splitlines()) > 3):
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "the same command goes on from there" in said
+    assert "Traceback" not in said
+    assert len(list((tmp_path / "work/checkpoints").iterdir())) == 1
+
+
+def test_ends_with_its_parent(project: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(command(project, tmp_path, "--end-with-parent"), cwd=project, stdin=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL)  # fmt: skip
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(timeout=30) == 130
+
+
+def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(
+    job: Job, uninterrupted: dict[str, torch.Tensor]
+) -> None:
+    for step in (5, 4):  # the second run resumes after 5 and stops 4 steps later
+        with pytest.raises(Interrupted):
+            training.run(job, ALONE, stop=stop_after(step))
+    newest = job.work / "checkpoints/step-00000009" / STATE
+    newest.write_bytes(newest.read_bytes()[:1000])
+    said: list[str] = []
+    seen: list[int] = []
+    training.run(job, ALONE, warn=said.append, on_step=lambda done, total: seen.append(done.step))
+    assert seen[0] == 5
+    assert "step-00000009" in said[0]
+    assert same(load_file(job.out / WEIGHTS), uninterrupted)
+
+
+@pytest.mark.parametrize("change", [{"lr": 1e-3}, {"weight_tso": 1.0}])
+def test_other_parameters_do_not_continue_a_checkpoint(job: Job, change: dict[str, Any]) -> None:
+    with pytest.raises(Interrupted):
+        training.run(job, ALONE, stop=stop_after(3))
+    other = replace(job, params=replace(job.params, **change))
+    said: list[str] = []
+    seen: list[int] = []
+    training.run(other, ALONE, warn=said.append, on_step=lambda done, total: seen.append(done.step))
+    assert seen[0] == 0
+    assert f"train.{next(iter(change))} was" in said[0]
+    aside = job.work.with_name("work.aside-1")
+    assert str(aside) in said[0]
+    aside.rename(job.work.with_name("back"))  # what was done is not lost
+    seen.clear()
+    training.run(
+        replace(job, work=job.work.with_name("back")), ALONE, on_step=lambda done, total: seen.append(done.step)
+    )
+    assert seen[0] == 3
+
+
+@pytest.mark.parametrize("settings", [{"temperature": "learned"}, {"variant": "handcrafted"}])
+def test_variants_resume_too(job: Job, settings: dict[str, Any]) -> None:
+    job = replace(job, params=replace(job.params, **settings))
+    training.run(job, ALONE)
+    other = replace(job, out=job.out.with_name("other"), work=job.work.with_name("other-work"))
+    with pytest.raises(Interrupted):
+        training.run(other, ALONE, stop=stop_after(7))
+    training.run(other, ALONE)
+    assert same(load_file(job.out / WEIGHTS), load_file(other.out / WEIGHTS))
+    assert read_config(job.out).learned_scale == ("temperature" in settings)
+    assert read_config(job.out).n_prompts == (0 if "variant" in settings else 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "counts"), [({"temperature": "learned"}, (2, 4)), ({"variant": "handcrafted"}, (2,))]
+)
+def test_several_processes_equal_one(
+    project: Path, job: Job, tmp_path: Path, settings: dict[str, Any], counts: tuple[int, ...]
+) -> None:
+    """Real processes; the shards of 130, 7, 61 and 2 pairs divide evenly among none of them."""
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    # The order of sums differs; a larger eps keeps Adam from blowing that up where gradients are all but zero.
+    params["train"].update(settings, eps=1e-4)
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(params))
+    training.run(replace(job, params=parse(params).train), ALONE)
+    weights, log = load_file(job.out / WEIGHTS), steps.read(job.work / "steps.csv")
+    for processes in counts:
+        folder = tmp_path / str(processes)
+        launcher = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}")
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        call = command(project, folder, "--params", str(path), launcher=launcher)
+        subprocess.run(call, cwd=project, check=True, env=env, stderr=subprocess.PIPE)
+        theirs = steps.read(folder / "work/steps.csv")
+        for name in ("loss_yes", "loss_no", "loss_tso", "loss", "logit_scale", "auroc_ctw", "auroc_atd"):
+            ours = [getattr(step, name) for step in log]
+            assert [getattr(step, name) for step in theirs] == pytest.approx(ours, abs=1e-5), name
+        assert [step.grad_norm for step in theirs] == pytest.approx([step.grad_norm for step in log], rel=1e-5)
+        for name, tensor in load_file(folder / "model" / WEIGHTS).items():
+            torch.testing.assert_close(counted(name, tensor), counted(name, weights[name]), rtol=1e-5, atol=1e-5)
+
+
+def counted(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """`tensor` without the bias of attention's keys.
+
+    Softmax takes no notice of it, so its gradient is zero but for rounding, which Adam blows up to
+    the size of a step.
+    """
+    if not name.endswith("in_proj_bias"):
+        return tensor
+    query, _, value = tensor.chunk(3)
+    return torch.cat([query, value])
+
+
+def test_a_process_that_dies_ends_all(project: Path, tmp_path: Path) -> None:
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["train"]["epochs"] = 1000
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    process = subprocess.Popen(
+        command(project, tmp_path, "--params", str(tmp_path / "params.yaml"), launcher=launcher),
+        cwd=project, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    log = tmp_path / "work/steps.csv"
+    while not (log.is_file() and len(log.read_text().splitlines()) > 3):
+        assert process.poll() is None
+        time.sleep(0.05)
+    workers = [int(pid) for pid in children(process.pid)]
+    assert len(workers) == 2
+    os.kill(workers[1], signal.SIGKILL)
+    assert process.wait(timeout=60) != 0
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert not (tmp_path / "model").exists()
+
+
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def test_a_batch_that_processes_cannot_divide_is_refused_at_once(project: Path, job: Job) -> None:
+    with pytest.raises(InvalidParams, match=r"batch_size is 16, which 3 processes cannot divide evenly"):
+        training.run(job, Group(0, 3, torch.device("cpu")))
+
+
+def test_features_of_another_backbone_are_refused(job: Job, tmp_path: Path) -> None:
+    write_pairs(tmp_path / "foreign", (200,), backbone="xyz")
+    with pytest.raises(BackboneMismatch, match="features of backbone xyz"):
+        training.run(replace(job, features=tmp_path / "foreign"), ALONE)
+
+
+def test_a_check_without_classes_is_refused_before_training(job: Job) -> None:
+    with pytest.raises(InvalidData, match=r"dingbats has no classes.*train\.check\.id"):
+        training.run(replace(job, known=job.unknown), ALONE)
+    assert not job.work.exists()

@@ -5,6 +5,8 @@
 - `url`: an http(s) address or a local file; a relative path is relative to the folder of `captions.parquet`;
 - `caption`: the text;
 - `flaky`: whether the loopback server refuses the file once before it serves it (miniature world only).
+
+For images that are in tars already, it also says where (`clipn.packed`).
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from clipn import miniature, tables
+from clipn import miniature, packed, tables
 from clipn.config import CaptionsParams, WorldParams
 from clipn.errors import DownloadFailed, InvalidParams, MissingInput
 from clipn.fetch import fetch
@@ -65,9 +67,16 @@ def prepare(
             rows, report = _draw_symbols(captions, world, folder, progress)
         elif captions.source == "table":
             rows, report = _read_table(Path(captions.path), captions.limit)
-        else:
+        elif captions.source == "folder":
+            rows, report = packed.read_folder(Path(captions.path), captions.limit, progress)
+        elif captions.source == "cc3m":
             rows, report = _read_cc3m(cache, captions.limit, progress)
-        table = pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False)
+        else:
+            report = packed.index_tars(
+                Path(captions.path), captions.pattern, captions.limit, folder / FILE_NAME, SCHEMA, progress
+            )
+            return {"source": captions.source, **report}
+        table = pa.Table.from_pandas(rows.assign(flaky=rows.get("flaky", False)), schema=SCHEMA, preserve_index=False)
         pq.write_table(table.replace_schema_metadata(), folder / FILE_NAME)
     report["counts"]["out"] = len(rows)
     return {"source": captions.source, **report}
@@ -85,6 +94,10 @@ def check(captions: CaptionsParams) -> None:
             raise InvalidParams(f"captions: missing + corrupt + flaky is {shares:g}; it cannot be more than 1")
     elif captions.source == "table":
         tables.check(Path(captions.path))
+    elif captions.source == "folder":
+        packed.find_images(Path(captions.path))
+    elif captions.source == "webdataset":
+        packed.find_tars(Path(captions.path), captions.pattern)
     elif (copy := _own_copy()) is not None:
         tables.check(copy, _cc3m()["columns"])
 
@@ -159,7 +172,7 @@ def _cleaned(table: tables.Table, path: Path, limit: int | None) -> tuple[pd.Dat
         "local_files": cleaned.local,
         "local_files_missing": cleaned.missing,
     }
-    return cleaned.rows.assign(flaky=False), report
+    return cleaned.rows, report
 
 
 def _cc3m() -> dict[str, Any]:

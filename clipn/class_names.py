@@ -1,21 +1,38 @@
-"""Names for the classes of an evaluation set: its folders', ImageNet's, or your own from a text file."""
+"""Names for the classes of an evaluation set: its folders', ImageNet's, or your own from a text file.
+
+`imagenet` are the names that CLIPN's code, CLIP and open_clip share; "missile" and "sunglasses" stand there twice.
+`imagenet_clean` calls the second pair's other halves "projectile" and "sunglass", as WordNet does.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import csv
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
 from pathlib import Path
 
 from clipn.errors import InvalidData, MissingInput
 
-WORDNET_ID = re.compile(r"n\d{8}")
+FOLDERS = "folders"
+IMAGENET = {"imagenet": "reference", "imagenet_clean": "clean"}
+"""Spec → column of `clipn/data/imagenet_classes.tsv`."""
+SPECS = (FOLDERS, *IMAGENET)
+
+
+@cache
+def imagenet(spec: str) -> Mapping[str, str]:
+    """WordNet id → name of ImageNet-1K's classes, in the usual order, which is that of the ids."""
+    text = resources.files("clipn").joinpath("data/imagenet_classes.tsv").read_text(encoding="utf-8")
+    rows = csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
+    return {row["wordnet_id"]: row[IMAGENET[spec]] for row in rows}
 
 
 def resolve(spec: str, classes: Sequence[str], labels: Sequence[int]) -> list[str]:
     """Class names by index.
 
     Args:
-        spec: `folders`, `imagenet` or a text file, as in `SetParams.class_names`.
+        spec: `folders`, `imagenet`, `imagenet_clean` or a text file, as in `SetParams.class_names`.
         classes: what the source calls its classes; empty where its labels are mere numbers.
         labels: all labels of the set.
 
@@ -23,16 +40,14 @@ def resolve(spec: str, classes: Sequence[str], labels: Sequence[int]) -> list[st
         MissingInput: there is no such text file.
         InvalidData: the names do not fit the classes.
     """
-    if spec == "folders":
+    if spec == FOLDERS:
         if not classes:
             raise InvalidData("labels are numbers here; set class_names to 'imagenet' or a text file of names")
         return [name.replace("_", " ") for name in classes]
     if classes:
         check(spec, classes)
-    if spec == "imagenet":
-        import open_clip  # imports torch, which the other cases do without
-
-        names = list(open_clip.IMAGENET_CLASSNAMES)
+    if spec in IMAGENET:
+        names = [imagenet(spec)[name] for name in classes] if classes else list(imagenet(spec).values())
     else:
         names = from_file(Path(spec))
     if max(labels, default=-1) >= len(names):
@@ -46,13 +61,13 @@ def check(spec: str, classes: Sequence[str]) -> None:
     Raises:
         as `resolve`.
     """
-    if spec == "imagenet":
-        if len(classes) != 1000 or not all(WORDNET_ID.fullmatch(name) for name in classes):
+    if spec in IMAGENET:
+        if strange := [name for name in classes if name not in imagenet(spec)]:
             raise InvalidData(
-                f"class_names: imagenet takes the 1,000 folders n01440764 to n15075141; there are {len(classes)} "
-                f"folders, the first {classes[0]!r}"
+                f"class_names: {spec} takes folders of ImageNet-1K's WordNet ids, n01440764 to n15075141; "
+                f"{len(strange)} of {len(classes)} are none, the first is {strange[0]!r}"
             )
-    elif spec != "folders":
+    elif spec != FOLDERS:
         names = from_file(Path(spec))
         if len(names) != len(classes):
             raise InvalidData(
@@ -69,7 +84,7 @@ def from_file(path: Path) -> list[str]:
         InvalidData: it is no UTF-8 text, or a line is blank.
     """
     if not path.is_file():
-        raise MissingInput(f"class_names: {path} does not exist; write 'folders', 'imagenet' or a text file's path")
+        raise MissingInput(f"class_names: {path} does not exist; write {', '.join(SPECS)} or a text file's path")
     try:
         names = [line.strip() for line in path.read_text(encoding="utf-8").rstrip().splitlines()]
     except UnicodeDecodeError as error:

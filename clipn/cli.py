@@ -16,7 +16,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Column, Table
 
-from clipn import images, scores, templates, train_command
+from clipn import images, scores, sets_command, templates, train_command
 from clipn.errors import ClipnError, Interrupted, InvalidData, InvalidParams, MissingInput
 from clipn.io import read_json
 
@@ -67,6 +67,12 @@ def _parser() -> argparse.ArgumentParser:
     profile = commands.add_parser("profile", help="write params.yaml from a profile, or list the profiles")
     profile.add_argument("name", nargs="?", help="a file in conf/profile, without .yaml")
     profile.add_argument("overrides", nargs="*", help="changes, such as train.epochs=3")
+    profile.add_argument(
+        "--sets",
+        choices=["all", "obtainable", "present"],
+        default="all",
+        help="leave out published sets that can only be obtained by hand (obtainable), or were not fetched (present)",
+    )
     profile.set_defaults(run=_profile)
 
     foreign = commands.add_parser("import-checkpoint", help="take over a checkpoint of the reference implementation")
@@ -78,7 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     foreign.add_argument("--force", action="store_true", help="replace a model of this name")
     foreign.set_defaults(run=_import_checkpoint)
 
-    train_command.add_to(commands)
+    train_command.add(commands)
+    sets_command.add(commands)
 
     check = commands.add_parser("check", help="check params.yaml and every input that it names")
     check.set_defaults(run=_check)
@@ -129,12 +136,19 @@ def _inspect(options: argparse.Namespace) -> None:
 
 
 def _profile(options: argparse.Namespace) -> None:
-    from clipn import profiles
+    from clipn import benchmarks, profiles
 
     if options.name is None:
         print("\n".join(profiles.names()))
         return
-    profiles.write(options.name, Path("params.yaml"), options.overrides)
+    overrides = list(options.overrides)
+    if options.sets != "all":
+        values = profiles.compose(options.name, overrides)
+        more, left_out = benchmarks.leave_out(values, options.sets)
+        overrides += more
+        for name, reason in left_out.items():
+            print(f"left out: {name} ({reason})")
+    profiles.write(options.name, Path("params.yaml"), overrides)
     print(f"params.yaml now holds the profile {options.name!r}; 'make repro' runs it")
 
 

@@ -24,6 +24,7 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+ReaderName = Literal["symbols", "digits", "folder", "tar", "webdataset", "cifar", "svhn", "stl10", "layout"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
 
@@ -45,10 +46,13 @@ class WorldParams:
 class CaptionsParams:
     """Where training captions and images come from."""
 
-    source: Literal["symbols", "table", "cc3m"]
-    """`symbols`: the miniature world. `table`: a TSV or Parquet of your own. `cc3m`: the official list."""
+    source: Literal["symbols", "table", "folder", "webdataset", "cc3m"]
+    """`symbols`: the miniature world. `table`: a TSV or Parquet of your own. `folder`: images with their captions
+    in text files beside them. `webdataset`: tars of pairs. `cc3m`: the official list."""
     path: str
-    """The file that DVC watches: the table itself, or the data that the source is made from."""
+    """What DVC watches: the table, folder or tar itself, or the data that the source is made from."""
+    pattern: str = "*.tar"
+    """Which files of a folder of webdataset tars are taken."""
     limit: Count | None = None
     """Take only the first so many rows."""
     images_per_symbol: Count = 60
@@ -72,12 +76,22 @@ class DownloadParams:
     samples_per_shard: Annotated[int, Field(ge=2)]
     timeout_seconds: Count
     """Per socket operation."""
-    retries: Annotated[int, Field(ge=0)]
-    """How often an address is tried again."""
+    image_deadline_seconds: Count
+    """For one address in all, with redirects and retries."""
+    shard_deadline_seconds: Count
+    """For the addresses of one shard; those that are left then count as timed out."""
     deadline_seconds: Count
-    """For one whole pass; then the downloader and all its children are stopped."""
+    """For one whole pass; then the downloader and all its children are stopped, and the stage fails."""
+    max_image_bytes: Count
+    """Larger files are not fetched to the end."""
+    retries: Annotated[int, Field(ge=0)]
+    """How often a transient failure (time-out, lost connection, 429, 5xx) is tried again at once."""
     passes: Count
-    """How often shards that fail verification are fetched anew."""
+    """The first fetches everything; later ones what failed for a transient reason or arrived damaged."""
+    private_addresses: bool
+    """Whether addresses of this machine and of local networks may be fetched, or redirected to."""
+    opt_out_directives: tuple[str, ...]
+    """Values of the header X-Robots-Tag with which a server asks not to use an image."""
     min_success: Share
     """The stage fails when a smaller share of the addresses gave a good image."""
 
@@ -128,19 +142,20 @@ class FeaturesParams:
 class SetParams:
     """One evaluation set."""
 
-    reader: Literal["symbols", "digits", "folder", "tar", "webdataset", "cifar", "svhn"]
+    reader: ReaderName
     path: str
     """What DVC watches: the folder or file that holds the images, or the data they are made from."""
     registered: Name | None = None
-    """Name in `clipn/data/sets.yaml`, which knows the address, checksum and licence."""
+    """Name in `clipn/data/sets`, which knows the address, checksum and licence."""
     block: Name | None = None
     images_per_class: Count | None = None
     """How many pictures of each symbol are drawn."""
     limit: Count | None = None
     """Keep so many images, spread evenly over the set."""
     class_names: str = "folders"
-    """`folders`: the class folders' names. `imagenet`: the 1,000 ImageNet names. Else a text file with
-    one name a line, in the order of the sorted folders."""
+    """`folders`: the class folders' names, or what the registry says. `imagenet`: ImageNet's names for WordNet
+    folders, as CLIPN's code has them; `imagenet_clean`: the same without the two that stand there twice. Else a
+    text file with one name a line, in the order of the sorted folders."""
     labelled: bool = True
     """Whether the folders are classes; an OOD set need not have any."""
 

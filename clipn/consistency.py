@@ -43,8 +43,8 @@ def contradictions(params: Params) -> list[str]:
     for name, options in params.sets.items():
         if options.reader == "symbols" and (options.block is None or options.images_per_class is None):
             problems.append(f"sets.{name}: the reader 'symbols' needs block and images_per_class")
-        if options.reader in ("cifar", "svhn") and options.registered is None:
-            problems.append(f"sets.{name}: the reader {options.reader!r} needs registered (see clipn/data/sets.yaml)")
+        if options.reader in ("cifar", "svhn", "stl10", "layout") and options.registered is None:
+            problems.append(f"sets.{name}: the reader {options.reader!r} needs registered (see 'clipn sets list')")
     if params.overlap.leave_out == "id-and-training" and not params.overlap.against_training:
         problems.append("overlap.leave_out: 'id-and-training' needs overlap.against_training: true")
     problems += _check_problems(params)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from clipn import captions, sets
+from clipn import captions, download, sets
 from clipn.config import Params
 from clipn.errors import ClipnError, InvalidParams, MissingInput
 
@@ -20,7 +20,10 @@ def check(params: Params) -> None:
     Raises:
         InvalidParams: with all problems found.
     """
-    checks: list[Callable[[], object]] = [partial(captions.check, params.captions)]
+    checks: list[Callable[[], object]] = [
+        partial(captions.check, params.captions),
+        partial(download.check, params.download),
+    ]
     checks += [partial(sets.check, name, options) for name, options in params.sets.items()]
     if params.backbone.source == "local":
         from clipn import backbone  # imports torch, which only this source needs here

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clipn import class_names, images, manifest, tars
+from clipn import class_names, images, manifest, published, tars
 from clipn.config import SetParams, WorldParams
 from clipn.errors import ClipnError, InvalidData, InvalidParams, MissingInput
-from clipn.fetch import fetch
 from clipn.io import atomic_folder, sha256, write_json
 from clipn.manifest import Entry
 from clipn.progress import Progress, silent
 from clipn.readers import READERS, Request, Source, webdataset
 from clipn.readers import folder as folder_reader
-from clipn.readers.registry import Registered, registered
+from clipn.readers.registry import registered
 from clipn.readers.symbols import symbols_of
 from clipn.timing import Phases
 
@@ -28,8 +27,6 @@ TAR = "images.tar"
 MANIFEST = "manifest.parquet"
 CLASSES = "classes.json"
 UNREADABLE = "unreadable"
-CACHE = Path("data/archives")
-MAX_ARCHIVE_BYTES = 16 * 2**30
 BATCH = 32
 """Images held in memory at once."""
 
@@ -42,7 +39,7 @@ def prepare(
     *,
     max_pixels: int,
     max_dropped: float,
-    cache: Path = CACHE,
+    cache: Path = published.CACHE,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Write the folder `out`: `images.tar`, `manifest.parquet` and `classes.json`.
@@ -76,20 +73,20 @@ def prepare(
     with _naming(name), atomic_folder(out) as folder:
         _check(params)
         with phases("fetch"):
-            path, prefix, origin = _locate(params, cache)
-        request = Request(params, world, path, prefix, scratch=folder)
+            request, origin = _locate(params, world, cache, folder)
         with phases("pack"), READERS[params.reader](request) as source:
             offered = len(source.names)
             if offered == 0:
-                raise InvalidData(f"there is no image in {path}; {_layout(params)}")
+                raise InvalidData(f"there is no image in {request.path}; {_layout(params)}")
             source = _selected(source, params)
             labels = [label for label in source.labels if label is not None]
-            names = class_names.resolve(params.class_names, source.classes, labels) if params.labelled else []
+            _check_classes(params, source.classes)
+            names = class_names.resolve(_names_from(params), source.classes, labels) if params.labelled else []
             tars.write(folder / TAR, _samples(source, max_pixels, entries, progress))
         dropped = [entry for entry in entries if entry.status != manifest.SUCCESS]
         if len(dropped) > max_dropped * len(entries) or len(dropped) == len(entries):
             raise InvalidData(
-                f"{len(dropped)} of {len(entries)} images in {path} are unreadable, more than "
+                f"{len(dropped)} of {len(entries)} images in {request.path} are unreadable, more than "
                 f"features.max_dropped ({max_dropped:g}) allows; the first is {dropped[0].url}: {dropped[0].error}"
             )
         manifest.write(folder / MANIFEST, entries)
@@ -127,15 +124,17 @@ def _naming(name: str) -> Iterator[None]:
 
 def _check(params: SetParams) -> None:
     path = Path(params.path)
-    if params.class_names not in ("folders", "imagenet"):
+    if params.class_names not in class_names.SPECS:
         class_names.from_file(Path(params.class_names))
     if params.registered:
         entry = registered(params.registered)
         if entry.reader != params.reader:
             raise InvalidParams(f"{params.registered!r} needs the reader {entry.reader!r}, not {params.reader!r}")
-        if entry.address:
+        if params.labelled and not entry.classes:
+            raise InvalidParams(f"{params.registered!r} has no classes; set labelled: false")
+        if entry.files:
             return
-        path = _own_folder(entry) or path
+        path = next(iter(published.paths(entry, published.CACHE)), path)
     if params.reader == "symbols":
         symbols_of(params.block)
     elif params.reader == "webdataset":
@@ -146,32 +145,35 @@ def _check(params: SetParams) -> None:
         classes = folder_reader.class_folders(path)
         if params.labelled and not classes:
             raise InvalidData(f"{path} has no class folders; {_layout(params)}")
+        _check_classes(params, classes)
         if params.labelled:
-            class_names.check(params.class_names, classes)
+            class_names.check(_names_from(params), classes)
 
 
-def _locate(params: SetParams, cache: Path) -> tuple[Path, str, str]:
-    """Where the images are, fetched if need be; the folder inside it; and the origin for the report."""
+def _names_from(params: SetParams) -> str:
+    """Where class names come from: what the user asks for, else what the registry says."""
+    if params.registered and params.class_names == class_names.FOLDERS:
+        return registered(params.registered).class_names
+    return params.class_names
+
+
+def _check_classes(params: SetParams, classes: Sequence[str]) -> None:
+    """A set of one's own folders may lack some, which would make the task easier without a word."""
+    if params.registered and params.labelled and len(classes) != registered(params.registered).classes:
+        entry = registered(params.registered)
+        raise InvalidData(f"{entry.title} has {entry.classes} classes, but {len(classes)} are there; complete it")
+
+
+def _locate(params: SetParams, world: WorldParams, cache: Path, scratch: Path) -> tuple[Request, str]:
+    """What the reader is asked for, fetched if need be, and the origin for the report."""
     if params.registered is None:
-        return Path(params.path), "", params.path
+        return Request(params, world, Path(params.path), scratch), params.path
     entry = registered(params.registered)
-    if entry.address is None:
-        return _own_folder(entry) or Path(params.path), entry.prefix, entry.title
-    path = Path(cache) / entry.address.rpartition("/")[2]
-    fetch(entry.address, path, md5=entry.md5, sha256=entry.sha256, max_bytes=MAX_ARCHIVE_BYTES)
-    return path, entry.prefix, f"{entry.title}, {entry.address}, sha256 {sha256(path)}"
-
-
-def _own_folder(entry: Registered) -> Path | None:
-    """The folder of a set that has to be obtained by hand; None for a set that ships with a package."""
-    if entry.environment is None:
-        return None
-    if not os.environ.get(entry.environment):
-        raise MissingInput(
-            f"{entry.title} cannot be fetched ({entry.licence}). {entry.notes} "
-            f"The environment variable is {entry.environment}; it is not set"
-        )
-    return Path(os.environ[entry.environment])
+    files = published.fetch(entry, cache)
+    parts = [entry.title]
+    for file, path in zip(entry.files, files, strict=False):
+        parts.append(f"{file.address}, sha256 {sha256(path)}")
+    return published.request(entry, params, world, files, scratch), ", ".join(parts)
 
 
 def _layout(params: SetParams) -> str:

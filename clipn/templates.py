@@ -12,8 +12,8 @@ from importlib import resources
 
 from clipn.errors import InvalidData, InvalidParams
 
-NAMES = ("symbols", "openai_imagenet", "simple", "reference")
-PAIRED = ("symbols", "photo", "reference")
+NAMES = ("symbols", "openai_imagenet", "simple", "reference", "clipn")
+PAIRED = ("symbols", "photo", "reference", "clipn")
 
 HEADER = ("yes", "no")
 
@@ -31,7 +31,7 @@ def load(name: str) -> tuple[str, ...]:
 
     `symbols` suits the miniature world, `openai_imagenet` are the 80 templates published with CLIP,
     `simple` the seven that CLIP's authors recommend when few are wanted, `reference` the 128 of the
-    released CLIPN code, see `load_paired`.
+    released CLIPN code and `clipn` their clean form, see `load_paired`.
 
     Raises:
         InvalidParams: no such set.
@@ -58,8 +58,8 @@ def load_paired(name: str) -> tuple[Pair, ...]:
     - `reference`: the 128 pairs of the released CLIPN code, as its tokenizer gets them. That code
       strips nothing but the line break, so the quotation marks around each sentence, and a comma
       after two of them, are part of the text ("'the" is read as "'t", "he"); and while all 128 yes
-      sentences differ, only 98 of the no sentences do. For results that compare with that code;
-      `photo` is the clean set.
+      sentences differ, only 98 of the no sentences do. For results that compare with that code.
+    - `clipn`: the same 128 without the quotation marks and commas.
 
     Raises:
         InvalidParams: no such set.

@@ -23,7 +23,7 @@ GRACE_SECONDS = 60
 """From the parent's end to this process's, for a last checkpoint."""
 
 
-def add_to(commands: Any) -> None:
+def add(commands: Any) -> None:
     """Add the command to the parser's subcommands."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "train",

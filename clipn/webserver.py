@@ -51,7 +51,12 @@ class LoopbackServer:
 
     def address(self, index: int) -> str:
         """The http address of `files[index]`."""
-        return f"http://127.0.0.1:{self._server.server_port}{self._path(index)}"
+        return f"http://{self.host_and_port}{self._path(index)}"
+
+    @property
+    def host_and_port(self) -> str:
+        """As they stand in its addresses."""
+        return f"127.0.0.1:{self._server.server_port}"
 
     @property
     def requests(self) -> dict[int, int]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from prefect import get_run_logger
+
 from clipn import config, download
 from flows import machine, paths
 from flows.stage import StageProgress, main, stage
@@ -11,9 +13,9 @@ from flows.stage import StageProgress, main, stage
 
 @stage("download")
 def run() -> dict[str, Any]:
-    """Fetch with img2dataset, verify every shard, fetch damaged ones again, write the manifest."""
+    """Fetch with img2dataset, verify every shard, try again what may still come, write the manifest."""
     params = config.load()
-    return download.download(
+    report = download.download(
         paths.CAPTIONS / "captions.parquet",
         paths.DOWNLOAD,
         params.download,
@@ -21,6 +23,9 @@ def run() -> dict[str, Any]:
         threads=machine.download_threads(),
         progress=StageProgress("images"),
     )
+    for reason, count in report["errors"].items():
+        get_run_logger().info("%d without an image: %s", count, reason)
+    return report
 
 
 if __name__ == "__main__":

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import open_clip
 import pytest
 
 from clipn import class_names
 from clipn.errors import InvalidData, MissingInput
-
-WNIDS = [f"n{i:08d}" for i in range(1000)]
 
 
 def names_file(tmp_path: Path, text: str) -> str:
@@ -44,17 +43,29 @@ def test_bad_files(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"caf\xe9\n")
     with pytest.raises(InvalidData, match="not UTF-8"):
         class_names.from_file(tmp_path / "latin")
-    with pytest.raises(MissingInput, match="gone does not exist; write 'folders', 'imagenet'"):
+    with pytest.raises(MissingInput, match="gone does not exist; write folders, imagenet, imagenet_clean or a text"):
         class_names.from_file(tmp_path / "gone")
 
 
-def test_imagenet() -> None:
-    names = class_names.resolve("imagenet", WNIDS, [999])
-    assert (len(names), names[0], names[207], names[999]) == (1000, "tench", "Golden Retriever", "toilet paper")
+def test_imagenet_names_are_those_of_clip_and_its_descendants() -> None:
+    names = class_names.resolve("imagenet", list(class_names.imagenet("imagenet")), [999])
+    assert names == list(open_clip.IMAGENET_CLASSNAMES)
     assert class_names.resolve("imagenet", [], [0]) == names
 
 
-@pytest.mark.parametrize("classes", [WNIDS[:-1], [*WNIDS[:-1], "tench"]])
-def test_imagenet_names_go_with_all_its_folders_only(classes: list[str]) -> None:
-    with pytest.raises(InvalidData, match=r"takes the 1,000 folders .* the first 'n00000000'"):
-        class_names.check("imagenet", classes)
+def test_the_clean_names_differ_where_two_classes_have_one_name() -> None:
+    usual, clean = class_names.imagenet("imagenet"), class_names.imagenet("imagenet_clean")
+    assert len(set(usual.values())) == 998
+    assert len(set(clean.values())) == 1000
+    different = {name: (usual[name], clean[name]) for name in usual if usual[name] != clean[name]}
+    assert different == {"n04008634": ("missile", "projectile"), "n04355933": ("sunglasses", "sunglass")}
+
+
+def test_some_of_imagenets_folders_get_their_own_names() -> None:
+    assert class_names.resolve("imagenet", ["n01443537", "n15075141"], [0, 1]) == ["goldfish", "toilet paper"]
+    assert class_names.resolve("imagenet_clean", ["n04008634"], [0]) == ["projectile"]
+
+
+def test_other_folders_have_no_imagenet_name() -> None:
+    with pytest.raises(InvalidData, match=r"n01440764 to n15075141; 2 of 3 are none, the first is 'n00000000'"):
+        class_names.check("imagenet", ["n01440764", "n00000000", "tench"])

@@ -25,12 +25,30 @@ def test_profiles_are_listed_and_written(
     assert "are fine" in capsys.readouterr().out
 
 
+def test_a_profile_can_do_without_sets_that_only_a_user_can_obtain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "conf").symlink_to(ROOT / "conf")
+    (tmp_path / "clipn").symlink_to(ROOT / "clipn")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CLIPN_IMAGENET", raising=False)
+    cli.main(["profile", "cc3m"])
+    with pytest.raises(SystemExit, match=r"sets\.imagenet: .*clipn profile NAME --sets obtainable"):
+        cli.main(["check"])
+    cli.main(["profile", "cc3m", "train.epochs=7", "--sets", "obtainable"])
+    out = capsys.readouterr().out
+    assert "left out: imagenet (set CLIPN_IMAGENET to the folder of ImageNet-1K, validation images)" in out
+    assert "clipn profile cc3m train.epochs=7 ~sets.imagenet" in (tmp_path / "params.yaml").read_text()
+    cli.main(["check"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["profile", "huge"], "unknown profile 'huge'"),
         (["profile", "smoke", "train.speed=1"], "no key 'speed'"),
         (["profile", "smoke", "train.epochs=0"], "train.epochs"),
+        (["profile", "cc3m", "--sets", "present"], "no benchmark is left: imagenet needs you to set CLIPN_IMAGENET"),
         (["inspect", "nothing"], "nothing does not exist"),
     ],
 )

@@ -71,3 +71,19 @@ def test_by_shard_keeps_good_entries_in_order() -> None:
 def test_status_counts_start_with_the_most_frequent() -> None:
     counts = manifest.status_counts([Entry("1", "u", "lost"), *ENTRIES])
     assert list(counts.items()) == [("success", 3), ("lost", 1), ("failed_to_download", 1)]
+
+
+def test_joined_parts_read_as_one_manifest(tmp_path: Path) -> None:
+    entries = [Entry(key, f"http://x/{key}", caption=key) for key in ("1", "2", "3")]
+    manifest.join(
+        tmp_path / "m.parquet", [manifest.table(entries[:2]), manifest.table([]), manifest.table(entries[2:])]
+    )
+    assert manifest.read(tmp_path / "m.parquet") == entries
+
+
+@pytest.mark.parametrize("keys", [["1", "1"], ["2", "1"]])
+def test_parts_out_of_order_are_refused(tmp_path: Path, keys: list[str]) -> None:
+    parts = [manifest.table([Entry(key, "http://x")]) for key in keys]
+    with pytest.raises(InvalidData, match=rf"the key '{keys[1]}' comes after '{keys[0]}'"):
+        manifest.join(tmp_path / "m.parquet", parts)
+    assert list(tmp_path.iterdir()) == []

@@ -29,6 +29,11 @@ def test_the_default_profile_is_fine() -> None:
     preflight.check(params_with())
 
 
+def test_deadlines_that_contradict_each_other_are_found() -> None:
+    with pytest.raises(InvalidParams, match="timeout_seconds is 99 s, longer than image_deadline_seconds, 15 s"):
+        preflight.check(params_with(download={"timeout_seconds": 99}))
+
+
 def test_all_wrong_inputs_are_named_at_once(tmp_path: Path) -> None:
     table = tmp_path / "captions.tsv"
     table.write_text("address\ttext\nhttp://127.0.0.1/a.jpg\ta picture\n")

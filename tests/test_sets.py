@@ -20,11 +20,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipn import manifest, sets, tars
+from clipn import class_names, manifest, sets, tars
 from clipn.config import SetParams, WorldParams
 from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInput
 from clipn.readers import registry
-from clipn.readers.registry import Registered
+from clipn.readers.registry import File, Layout, Registered
 
 WORLD = WorldParams(image_size=16, noise=10.0, rotation=5.0, seed=0)
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -213,13 +213,15 @@ def archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[s
     thread.start()
     md5 = hashlib.md5((tmp_path / "www" / "good.tar.gz").read_bytes()).hexdigest()
 
-    def entry(file: str, **options: Any) -> Registered:
-        address = f"http://127.0.0.1:{server.server_port}/{file}"
-        return Registered("Things", "tar", 1, 1, "free", address=address, prefix="dtd/images", **options)
+    def entry(file: str, *, classes: int = 1, md5: str | None = None) -> Registered:
+        files = (File(f"http://127.0.0.1:{server.server_port}/{file}", md5=md5),)
+        return Registered("Things", "tar", 1, classes, "free", files, layout=Layout(prefix="dtd/images"))
 
     entries = {
         "good": entry("good.tar.gz", md5=md5),
         "changed": entry("good.tar.gz", md5="0" * 32),
+        "poorer": entry("good.tar.gz", classes=2),
+        "plain": entry("good.tar.gz", classes=0),
         "evil": entry("evil.tar.gz"),
         "gone": entry("gone.tar.gz"),
     }
@@ -232,11 +234,11 @@ def archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[s
 def test_a_registered_archive_is_fetched_once_and_read_below_its_prefix(
     tmp_path: Path, archives: dict[str, Registered]
 ) -> None:
-    params = SetParams("tar", "clipn/data/sets.yaml", registered="good")
+    params = SetParams("tar", "-", registered="good")
     cache = tmp_path / "cache"
     report = prepare(params, tmp_path / "out", cache=cache)
     digest = hashlib.sha256((tmp_path / "www" / "good.tar.gz").read_bytes()).hexdigest()
-    assert report["origin"] == f"Things, {archives['good'].address}, sha256 {digest}"
+    assert report["origin"] == f"Things, {archives['good'].files[0].address}, sha256 {digest}"
     assert [e.url for e in manifest.read(tmp_path / "out" / "manifest.parquet")] == ["dtd/images/ant/1.png"]
     assert json.loads((tmp_path / "out" / "classes.json").read_text()) == ["ant"]
     assert sorted(contents(cache)) == ["good.tar.gz"]
@@ -250,6 +252,8 @@ def test_a_registered_archive_is_fetched_once_and_read_below_its_prefix(
         ("changed", DownloadFailed, "has the md5 .* and not 0000"),
         ("gone", DownloadFailed, r"could not fetch http.*gone\.tar\.gz: the server answered 404"),
         ("evil", InvalidData, "has a member outside of its own folder"),
+        ("poorer", InvalidData, "Things has 2 classes, but 1 are there"),
+        ("plain", InvalidParams, "'plain' has no classes; set labelled: false"),
         ("other", InvalidParams, "no registered set 'other'; known: good, changed"),
     ],
 )
@@ -265,28 +269,43 @@ def test_registered_archives_that_cannot_be_used(
 def test_a_licensed_set_is_read_from_the_folder_that_the_environment_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for i in range(1000):
-        (tmp_path / "val" / f"n{i:08d}").mkdir(parents=True)
-        (tmp_path / "val" / f"n{i:08d}" / "x.JPEG").write_bytes(make_image("JPEG"))
+    for folder in class_names.imagenet("imagenet"):
+        (tmp_path / "val" / folder).mkdir(parents=True)
+        (tmp_path / "val" / folder / "x.JPEG").write_bytes(make_image("JPEG"))
     monkeypatch.setenv("CLIPN_IMAGENET", str(tmp_path / "val"))
-    params = SetParams("folder", "clipn/data/sets.yaml", registered="imagenet", class_names="imagenet", limit=4)
+    params = SetParams("folder", "-", registered="imagenet", limit=4)
     sets.check("id", params)
     report = prepare(params, tmp_path / "out")
     assert report["counts"] == {"in": 1000, "out": 4, "dropped": {"over_limit": 996}, "classes": 1000}
     assert str(tmp_path) not in json.dumps(report)
     assert json.loads((tmp_path / "out" / "classes.json").read_text())[1] == "goldfish"
-    (tmp_path / "val" / "n00000007" / "x.JPEG").unlink()
-    with pytest.raises(InvalidData, match=r"sets\.id: class_names: imagenet takes the 1,000 folders"):
+    (tmp_path / "val" / "n01443537" / "x.JPEG").unlink()
+    with pytest.raises(InvalidData, match=r"sets\.id: ImageNet-1K, .* has 1000 classes, but 999 are there; complete"):
         sets.check("id", params)
 
 
+def test_a_subset_is_read_from_the_same_folder_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in class_names.imagenet("imagenet"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.JPEG").write_bytes(make_image("JPEG"))
+    monkeypatch.setenv("CLIPN_IMAGENET", str(tmp_path))
+    params = SetParams("layout", "-", registered="imagenet30")
+    sets.check("id", params)
+    report = prepare(params, tmp_path / "out")
+    assert (report["counts"]["in"], report["counts"]["classes"]) == (30, 30)
+    assert json.loads((tmp_path / "out" / "classes.json").read_text())[:2] == ["stingray", "American alligator"]
+    (tmp_path / "n04389033" / "x.JPEG").unlink()
+    with pytest.raises(InvalidData, match="the registry's list lists 1 that have no image, the first is 'n04389033'"):
+        prepare(params, tmp_path / "out")
+
+
 def test_check_names_the_variable_of_a_licensed_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    params = SetParams("folder", "-", registered="imagenet", class_names="imagenet")
+    params = SetParams("folder", "-", registered="imagenet")
     monkeypatch.delenv("CLIPN_IMAGENET", raising=False)
     with pytest.raises(MissingInput, match=r"sets\.id: ImageNet-1K.*image-net\.org.*variable is CLIPN_IMAGENET; it is"):
         sets.check("id", params)
     monkeypatch.setenv("CLIPN_IMAGENET", "/nowhere")
-    with pytest.raises(MissingInput, match="/nowhere is no folder"):
+    with pytest.raises(MissingInput, match=r"sets\.id: /nowhere, which CLIPN_IMAGENET names, does not exist"):
         sets.check("id", params)
 
 

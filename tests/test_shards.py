@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from PIL import Image
 
 from clipn import manifest, shards, tars
 from clipn.errors import InvalidData, MissingInput
-from clipn.shards import Layout, Row
+from clipn.shards import Layout, Row, Target
 
 ROWS = {
     "00000": Row("images/0.png", "a red cat"),
@@ -49,7 +50,7 @@ def records(port: int = 4000) -> list[dict[str, Any]]:
     return [
         record("00000", port),
         record("00001", port),
-        record("00002", port, "failed_to_download", "HTTP Error 404: Not Found"),
+        record("00002", port, "failed_to_download", "http 404: Not Found"),
         record("00003", port, "failed_to_download", rf"cannot read <http://127.0.0.1:{port}/3.png> \1"),
     ]
 
@@ -64,7 +65,8 @@ def write_raw(folder: Path, written: list[dict[str, Any]], successes: Any = 2) -
 
 def accept(raw: Path, accepted: Path) -> None:
     accepted.mkdir(exist_ok=True)
-    shards.accept(raw, accepted, 0, ROWS, "png")
+    targets = {key: Target(key, 0, row) for key, row in ROWS.items()}
+    shards.accept(raw, accepted, 0, shards.read_raw(raw, 0, targets, "png"))
 
 
 def test_layout_by_the_rules_of_img2dataset() -> None:
@@ -102,7 +104,7 @@ def test_accept_writes_tar_and_manifest_part(tmp_path: Path) -> None:
     assert [(e.key, e.url, e.status, e.shard, e.error) for e in entries] == [
         ("00000", "images/0.png", "success", "00000.tar", None),
         ("00001", "images/1.png", "success", "00000.tar", None),
-        ("00002", "https://example.org/2", "failed_to_download", None, "HTTP Error 404: Not Found"),
+        ("00002", "https://example.org/2", "failed_to_download", None, "http 404: Not Found"),
         ("00003", "images/3.png", "failed_to_download", None, r"cannot read <images/3.png> \1"),
     ]
     first = entries[0]
@@ -129,6 +131,96 @@ def test_order_of_arrival_and_port_do_not_change_a_byte(tmp_path: Path) -> None:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+@pytest.fixture
+def accepted(tmp_path: Path) -> Path:
+    """The folder of a shard in which 00000 and 00001 are images, and 00002 and 00003 are not."""
+    accept(write_raw(tmp_path / "raw", records()), tmp_path / "accepted")
+    return tmp_path / "accepted"
+
+
+def retried(tmp_path: Path, written: list[dict[str, Any]]) -> list[shards.Fetched]:
+    """What came of 00002 and 00003 later, which img2dataset then calls 000 and 001."""
+    targets = {"000": Target("00002", 0, ROWS["00002"]), "001": Target("00003", 0, ROWS["00003"])}
+    good = sum(r["status"] == "success" for r in written)
+    raw = write_raw(tmp_path / "retry", [r | {"key": k} for k, r in zip(targets, written, strict=True)], good)
+    return shards.read_raw(raw, 0, targets, "png")
+
+
+def test_a_link_that_comes_later_gives_the_same_bytes_as_if_it_had_come_at_once(accepted: Path, tmp_path: Path) -> None:
+    late = [record("00002", 1, "failed_to_download", "http 404: Not Found"), record("00003", 4711)]
+    shards.merge(accepted, 0, retried(tmp_path, late))
+    shards.check(accepted, 0)
+    at_once = write_raw(tmp_path / "raw2", [*records()[:3], record("00003", 4000)], 3)
+    accept(at_once, tmp_path / "accepted2")
+    for name in ("00000.tar", "00000.parquet"):
+        assert (accepted / name).read_bytes() == (tmp_path / "accepted2" / name).read_bytes()
+
+
+def test_a_link_that_fails_again_says_how_it_failed_last(accepted: Path, tmp_path: Path) -> None:
+    tar = (accepted / "00000.tar").read_bytes()
+    late = [record(key, 1, "failed_to_download", "timeout: no answer within 5 s") for key in ("00002", "00003")]
+    shards.merge(accepted, 0, retried(tmp_path, late))
+    errors = [entry.error for entry in shards.read_accepted(accepted, 0)]
+    assert errors == [None, None, *["timeout: no answer within 5 s"] * 2]
+    assert (accepted / "00000.tar").read_bytes() == tar
+
+
+def test_a_merge_that_was_killed_halfway_is_found_and_can_be_done_again(accepted: Path, tmp_path: Path) -> None:
+    before = (accepted / "00000.parquet").read_bytes()
+    fetched = retried(tmp_path, [record("00002", 1), record("00003", 1)])
+    shards.merge(accepted, 0, fetched)
+    whole = {file.name: file.read_bytes() for file in accepted.iterdir()}
+    (accepted / "00000.parquet").write_bytes(before)  # the tar was replaced, the manifest not yet
+    with pytest.raises(InvalidData, match=r"00000\.tar holds 00002, which is not in the manifest"):
+        shards.check(accepted, 0)
+    shards.merge(accepted, 0, fetched)
+    assert {file.name: file.read_bytes() for file in accepted.iterdir()} == whole
+
+
+def _rewritten(change: Callable[[list[tuple[str, tars.Sample]]], object]) -> Callable[[Path], None]:
+    def damage(tar: Path) -> None:
+        samples = list(tars.read(tar))
+        change(samples)
+        tars.write(tar, samples)
+
+    return damage
+
+
+def _cut_between_samples(tar: Path) -> None:
+    """At the end of the first sample, so that the rest reads as a shorter tar without any error."""
+    with tarfile.open(tar) as archive:
+        end = archive.getmembers()[3].offset
+    tar.write_bytes(tar.read_bytes()[:end])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda tar: tar.write_bytes(tar.read_bytes()[:700]), "damaged tar"),
+        (lambda tar: tar.write_bytes(b""), "damaged tar"),
+        (lambda tar: tar.write_bytes(b"x" * 10240), "damaged tar"),
+        (_cut_between_samples, "lacks 1 images of the manifest, the first 00001"),
+        (_rewritten(lambda samples: samples.pop(0)), "lacks 1 images"),
+        (_rewritten(lambda samples: samples.append(samples[0])), "the key '00000' appears twice"),
+        (_rewritten(lambda samples: samples.append(("00009", {"png": b"x"}))), "holds 00009"),
+        (_rewritten(lambda samples: samples[0][1].update(png=png(9))), "the image 00000 is not the one"),
+    ],
+)
+def test_damaged_tars_are_found(accepted: Path, damage: Callable[[Path], Any], message: str) -> None:
+    shards.check(accepted, 0)
+    damage(accepted / "00000.tar")
+    with pytest.raises(InvalidData, match=message):
+        shards.check(accepted, 0)
+
+
+def test_opt_outs_have_a_status_of_their_own(tmp_path: Path) -> None:
+    refused = record("00003", 1, "failed_to_download", "Use of image disallowed by X-Robots-Tag directive")
+    accept(write_raw(tmp_path / "raw", [*records()[:3], refused]), tmp_path / "accepted")
+    entry = shards.read_accepted(tmp_path / "accepted", 0)[3]
+    assert (entry.status, entry.shard) == ("opted_out", None)
+    assert entry.error == "opt-out: the X-Robots-Tag of the answer asks not to use the image"
+
+
 def _no_statistics(raw: Path) -> None:
     (raw / "00000_stats.json").unlink()
 
@@ -149,6 +241,7 @@ def _cut(name: str) -> Callable[[Path], None]:
         (_cut("00000_stats.json"), InvalidData, r"00000_stats\.json is not valid JSON"),
         (_no_statistics, MissingInput, r"00000_stats\.json does not exist"),
         (lambda raw: (raw / "00000_stats.json").write_text("[]"), InvalidData, "has 2 images"),
+        (lambda raw: (raw / "00000_stats.json").write_text(""), InvalidData, r"00000_stats\.json is not valid JSON"),
     ],
 )
 def test_damaged_files_are_refused(

@@ -10,7 +10,7 @@ NEGATIONS = {"no", "not", "without"}
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("symbols", 9), ("openai_imagenet", 80), ("simple", 7), ("reference", 128)]
+    ("name", "count"), [("symbols", 9), ("openai_imagenet", 80), ("simple", 7), ("reference", 128), ("clipn", 128)]
 )
 def test_every_template_takes_one_name(name: str, count: int) -> None:
     found = templates.load(name)
@@ -19,9 +19,9 @@ def test_every_template_takes_one_name(name: str, count: int) -> None:
 
 
 def test_an_unknown_set_lists_the_known() -> None:
-    with pytest.raises(InvalidParams, match="known: symbols, openai_imagenet, simple, reference"):
+    with pytest.raises(InvalidParams, match="known: symbols, openai_imagenet, simple, reference, clipn"):
         templates.load("poems")
-    with pytest.raises(InvalidParams, match="paired template set 'simple'; known: symbols, photo, reference"):
+    with pytest.raises(InvalidParams, match="paired template set 'simple'; known: symbols, photo, reference, clipn"):
         templates.load_paired("simple")
 
 
@@ -32,7 +32,7 @@ def test_symbol_templates_use_the_words_of_the_captions() -> None:
     assert words <= spoken | attributes
 
 
-@pytest.mark.parametrize(("name", "count"), [("symbols", 9), ("photo", 80), ("reference", 128)])
+@pytest.mark.parametrize(("name", "count"), [("symbols", 9), ("photo", 80), ("reference", 128), ("clipn", 128)])
 def test_every_pair_is_a_sentence_and_its_negation(name: str, count: int) -> None:
     found = templates.load_paired(name)
     assert len(found) == len({(pair.yes, pair.no) for pair in found}) == count
@@ -75,3 +75,11 @@ def test_reference_pairs_keep_the_quotation_marks_that_the_released_code_feeds()
 def test_a_damaged_table_is_refused(text: str, message: str) -> None:
     with pytest.raises(InvalidData, match=message):
         templates.parse_paired(text, "set.tsv")
+
+
+def test_clipn_pairs_are_the_reference_s_without_what_was_not_meant() -> None:
+    stripped = [
+        Pair(pair.yes.rstrip(",").strip("'"), pair.no.rstrip(",").strip("'"))
+        for pair in templates.load_paired("reference")
+    ]
+    assert list(templates.load_paired("clipn")) == stripped

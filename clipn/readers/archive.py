@@ -24,6 +24,8 @@ MAX_RATIO = 100
 """Photographs do not shrink any further; an archive that grows a hundredfold is a trap."""
 MIN_UNPACKED = 16 * 2**20
 """Archives that unpack to no more than this may have any ratio."""
+MAX_UNPACKED = 64 * 2**30
+"""No archive may unpack to more than this, since a large one with a modest ratio fills a disk too."""
 CHUNK = 2**20
 
 # What zipfile and gzip raise on damaged files: bad structure, names, versions and contents.
@@ -38,7 +40,7 @@ class Archive:
 
     Attributes:
         names: sorted by folder and name.
-        read: name → content. Raises InvalidData where it is damaged.
+        read: name → content. Raises InvalidData where it is damaged or too large to be an image.
     """
 
     names: Sequence[str]
@@ -55,7 +57,7 @@ def opened(path: Path, scratch: Path) -> Iterator[Archive]:
     Raises:
         MissingInput: there is no such file.
         InvalidData: a damaged archive, one with a member outside of its own folder or the same name
-            twice, one of too many members, too large a member, or too high a compression.
+            twice, one of too many members, or too high a compression.
     """
     if not path.is_file():
         raise MissingInput(f"{path} does not exist; put the archive there or correct the set's path")
@@ -81,13 +83,24 @@ def _open(path: Path, scratch: Path, stack: ExitStack) -> Archive:
 
 
 def _unpack(packed: IO[bytes], plain: IO[bytes], path: Path) -> None:
-    limit = max(MIN_UNPACKED, MAX_RATIO * path.stat().st_size)
+    limit = _limit(path)
     with gzip.open(packed) as stream:
         while chunk := stream.read(CHUNK):
             if plain.tell() + len(chunk) > limit:
-                raise InvalidData(f"{path} unpacks to more than {limit} bytes, {MAX_RATIO} times its size")
+                raise _bomb(path, limit)
             plain.write(chunk)
     plain.seek(0)
+
+
+def _limit(path: Path) -> int:
+    """Bytes to which an archive may unpack."""
+    return min(max(MIN_UNPACKED, MAX_RATIO * path.stat().st_size), MAX_UNPACKED)
+
+
+def _bomb(path: Path, limit: int) -> InvalidData:
+    return InvalidData(
+        f"{path} unpacks to more than {limit} bytes; allowed are {MAX_RATIO} times its size, and {MAX_UNPACKED} at most"
+    )
 
 
 def _tar(handle: IO[bytes], path: Path) -> Archive:
@@ -96,7 +109,7 @@ def _tar(handle: IO[bytes], path: Path) -> Archive:
         for count, member in enumerate(tar, 1):
             _check_count(count, path)
             if member.isreg() and not member.issparse():
-                _add(places, member.name, (member.offset_data, member.size), member.size, path)
+                _add(places, member.name, (member.offset_data, member.size), path)
         # A tar that was cut between two members looks like a shorter one; only its end mark is missing.
         handle.seek(tar.offset)
         if handle.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
@@ -104,6 +117,7 @@ def _tar(handle: IO[bytes], path: Path) -> Archive:
 
     def read(name: str) -> bytes:
         offset, size = places[name]
+        _check_size(size)
         handle.seek(offset)
         return handle.read(size)
 
@@ -112,10 +126,10 @@ def _tar(handle: IO[bytes], path: Path) -> Archive:
 
 def _zip(container: zipfile.ZipFile, path: Path) -> Archive:
     members: dict[str, zipfile.ZipInfo] = {}
-    limit = max(MIN_UNPACKED, MAX_RATIO * path.stat().st_size)
+    limit = _limit(path)
     _check_count(len(container.infolist()), path)
     if sum(member.file_size for member in container.infolist()) > limit:
-        raise InvalidData(f"{path} unpacks to more than {limit} bytes, {MAX_RATIO} times its size")
+        raise _bomb(path, limit)
     for member in container.infolist():
         kind = stat.S_IFMT(member.external_attr >> 16)
         if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -123,9 +137,10 @@ def _zip(container: zipfile.ZipFile, path: Path) -> Archive:
                 f"{path} is encrypted or compressed in an unusual way; unpack it and use the reader 'folder'"
             )
         if not member.is_dir() and kind in (0, stat.S_IFREG):
-            _add(members, member.filename, member, member.file_size, path)
+            _add(members, member.filename, member, path)
 
     def read(name: str) -> bytes:
+        _check_size(members[name].file_size)
         try:
             return container.read(members[name])
         except (*DAMAGED, RuntimeError, OSError) as error:  # the last two: encrypted, or a place before the start
@@ -139,12 +154,15 @@ def _check_count(count: int, path: Path) -> None:
         raise InvalidData(f"{path} has more than {MAX_MEMBERS} members")
 
 
-def _add(places: dict[str, Place], name: str, place: Place, size: int, path: Path) -> None:
+def _check_size(size: int) -> None:
+    if size > MAX_MEMBER_BYTES:
+        raise InvalidData(f"the file has {size} bytes, limit {MAX_MEMBER_BYTES}")
+
+
+def _add(places: dict[str, Place], name: str, place: Place, path: Path) -> None:
     parts = name.replace("\\", "/").split("/")
     if parts[0] == "" or parts[0].endswith(":") or ".." in parts:
         raise InvalidData(f"{path} has a member outside of its own folder: {name!r}; do not trust this archive")
-    if size > MAX_MEMBER_BYTES:
-        raise InvalidData(f"{path}: {name!r} has {size} bytes, limit {MAX_MEMBER_BYTES}")
     name = str(PurePosixPath(readable(name)))
     if name in places:
         raise InvalidData(f"{path} has the member {name!r} twice")

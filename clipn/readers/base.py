@@ -16,6 +16,7 @@ from PIL import Image
 from clipn.config import SetParams, WorldParams
 from clipn.errors import InvalidData
 from clipn.images import SUFFIXES
+from clipn.readers.registry import WHOLE, Layout
 
 NUMERALS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGITS = tuple(f"digit {numeral}" for numeral in NUMERALS)
@@ -29,15 +30,22 @@ class Request:
         params: the set's section of the parameters.
         world: how the miniature world is drawn.
         path: where the images are: a folder, an archive or a pattern.
-        prefix: the folder inside an archive that holds the class folders.
         scratch: a folder for a large temporary file.
+        layout: how a registered set is laid out.
+        lists: the other files of a registered set.
     """
 
     params: SetParams
     world: WorldParams
     path: Path
-    prefix: str
     scratch: Path
+    layout: Layout = WHOLE
+    lists: Sequence[Path] = ()
+
+    @property
+    def prefix(self) -> str:
+        """The folder below which the images lie, inside of an archive."""
+        return self.layout.prefix
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from clipn.errors import InvalidData, MissingInput
-from clipn.readers.archive import MAX_MEMBER_BYTES
+from clipn.readers.archive import MAX_MEMBER_BYTES, Archive
 from clipn.readers.base import Request, Source, by_class_folder, is_image, readable
 
 
@@ -23,19 +23,17 @@ def class_folders(path: Path) -> list[str]:
     return sorted(readable(folder.name) for folder in folders if next(_files(folder), None))
 
 
-@contextmanager
-def open_folder(request: Request) -> Iterator[Source]:
-    root = request.path
+def opened(root: Path) -> Archive:
+    """The image files below a folder, as if they were in an archive.
+
+    Raises:
+        MissingInput: there is no such folder.
+    """
     _require(root)
     files = {readable(name): name for name in _files(root)}
-    names = sorted(files, key=lambda name: name.split("/"))
-    labels: Sequence[int | None] = [None] * len(names)
-    classes: Sequence[str] = []
-    if request.params.labelled:
-        classes, labels = by_class_folder(names, str(root))
 
-    def read(i: int) -> bytes:
-        path = root / files[names[i]]
+    def read(name: str) -> bytes:
+        path = root / files[name]
         try:
             size = path.stat().st_size
             if size > MAX_MEMBER_BYTES:
@@ -44,7 +42,18 @@ def open_folder(request: Request) -> Iterator[Source]:
         except OSError as error:
             raise InvalidData(f"cannot be read: {error.strerror}") from error
 
-    yield Source(names, labels, classes, read)
+    return Archive(sorted(files, key=lambda name: name.split("/")), read)
+
+
+@contextmanager
+def open_folder(request: Request) -> Iterator[Source]:
+    content = opened(request.path)
+    names = content.names
+    labels: Sequence[int | None] = [None] * len(names)
+    classes: Sequence[str] = []
+    if request.params.labelled:
+        classes, labels = by_class_folder(names, str(request.path))
+    yield Source(names, labels, classes, lambda i: content.read(names[i]))
 
 
 def _require(root: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from PIL import Image
 
 from clipn.config import SetParams, WorldParams
 from clipn.readers import Request
+from clipn.readers.registry import Layout
 
 WORLD = WorldParams(image_size=24, noise=10.0, rotation=5.0, seed=3)
 
@@ -49,7 +50,16 @@ def pixels(data: bytes) -> np.ndarray:
 
 @pytest.fixture
 def make_request(tmp_path: Path) -> Callable[..., Request]:
-    def build(reader: str, path: Path = Path("nowhere"), *, prefix: str = "", **params: Any) -> Request:
-        return Request(SetParams(reader, str(path), **params), WORLD, path, prefix, tmp_path)
+    def build(
+        reader: str,
+        path: Path = Path("nowhere"),
+        *,
+        prefix: str = "",
+        layout: Layout | None = None,
+        lists: Sequence[Path] = (),
+        **params: Any,
+    ) -> Request:
+        settings = SetParams(reader, str(path), **params)
+        return Request(settings, WORLD, path, tmp_path, layout or Layout(prefix=prefix), lists)
 
     return build

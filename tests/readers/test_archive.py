@@ -74,10 +74,11 @@ def test_a_name_that_appears_twice_is_refused(tmp_path: Path, kind: str) -> None
 @pytest.mark.parametrize("kind", ["w", "zip"])
 def test_limits_of_size_and_number(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make(kind, tmp_path / "x", FILES)
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, archive.opened(path, tmp_path) as content:
         patch.setattr(archive, "MAX_MEMBER_BYTES", 4)
-        with pytest.raises(InvalidData, match="'a-c/3' has 5 bytes, limit 4"):
-            names_of(path)
+        assert content.read("b/2") == b"two"  # what nobody reads may be as large as it likes
+        with pytest.raises(InvalidData, match="the file has 5 bytes, limit 4"):
+            content.read("a-c/3")
     monkeypatch.setattr(archive, "MAX_MEMBERS", 3)
     with pytest.raises(InvalidData, match="more than 3 members"):
         names_of(path)
@@ -89,7 +90,11 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, kind: str, monkeypatch: pytest.M
     assert path.stat().st_size * archive.MAX_RATIO < 2**20
     assert names_of(path) == ["a/1"]  # small ones may shrink as they like
     monkeypatch.setattr(archive, "MIN_UNPACKED", 2**16)
-    with pytest.raises(InvalidData, match="unpacks to more than"):
+    with pytest.raises(InvalidData, match="unpacks to more than 1"):
+        names_of(path)
+    monkeypatch.setattr(archive, "MIN_UNPACKED", 2**30)
+    monkeypatch.setattr(archive, "MAX_UNPACKED", 1000)
+    with pytest.raises(InvalidData, match="unpacks to more than 1000 bytes"):
         names_of(path)
 
 

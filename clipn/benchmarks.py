@@ -1,0 +1,146 @@
+"""Published benchmarks: which sets stand against each other, and what of it is here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from clipn import published
+from clipn.errors import InvalidParams
+from clipn.published import State
+from clipn.readers.registry import FOLDER, registered
+
+Take = Literal["all", "obtainable", "present"]
+TAKEN: dict[Take, Collection[State]] = {
+    "all": ("checked", "here", "fetchable", "missing"),
+    "obtainable": ("checked", "here", "fetchable"),
+    "present": ("checked", "here"),
+}
+"""Which states of a set let it stay in a profile."""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Benchmark:
+    """One entry of `clipn/data/benchmarks.yaml`."""
+
+    title: str
+    id: str
+    ood: tuple[str, ...]
+    source: str
+    notes: str = ""
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """All of them, the ID set first."""
+        return (self.id, *self.ood)
+
+
+@cache
+def benchmarks() -> Mapping[str, Benchmark]:
+    """Name → entry, in the order of the file."""
+    text = resources.files("clipn").joinpath("data/benchmarks.yaml").read_text(encoding="utf-8")
+    return TypeAdapter(dict[str, Benchmark]).validate_python(yaml.safe_load(text))
+
+
+def benchmark(name: str) -> Benchmark:
+    """One entry.
+
+    Raises:
+        InvalidParams: there is none of this name.
+    """
+    if name not in benchmarks():
+        raise InvalidParams(f"no benchmark {name!r}; known: {', '.join(benchmarks())}")
+    return benchmarks()[name]
+
+
+def configuration(name: str) -> str:
+    """The Hydra file that brings a benchmark and its sets into a profile, as YAML.
+
+    Raises:
+        InvalidParams: as `benchmark`.
+    """
+    entry = benchmark(name)
+    lines = ["# @package _global_", f"# {entry.title[0].upper()}{entry.title[1:]}. From: {entry.source}.", "sets:"]
+    for set_name in entry.sets:
+        found = registered(set_name)
+        labelled = "" if found.classes else ", labelled: false"
+        path = f"{FOLDER}/{set_name}.yaml"
+        lines.append(f"  {set_name}: {{reader: {found.reader}, path: {path}, registered: {set_name}{labelled}}}")
+    lines += ["", "benchmarks:", f"  {name}:", f"    id: {entry.id}", f"    ood: [{', '.join(entry.ood)}]"]
+    return "\n".join(lines) + "\n"
+
+
+def leave_out(values: Mapping[str, Any], take: Take, cache: Path = published.CACHE) -> tuple[list[str], dict[str, str]]:
+    """Hydra overrides that take sets out of a profile which are not here.
+
+    A benchmark without its ID set, or without any OOD set, goes too, and with it the sets that nothing else
+    mentions. Sets that are not registered stay.
+
+    Args:
+        values: the composed profile.
+        take: `obtainable` leaves out what can only be obtained by hand; `present` also what was not fetched.
+        cache: where fetched archives are.
+
+    Returns:
+        the overrides, and for each set and benchmark that goes the reason.
+
+    Raises:
+        InvalidParams: no benchmark is left, or an unknown registered set.
+    """
+    absent = {}
+    for name, options in values["sets"].items():
+        if options.get("registered"):
+            state = published.state(options["registered"], cache)
+            if state not in TAKEN[take]:
+                absent[name] = how_to_get(options["registered"], state)
+    gone: dict[str, str] = {}
+    changed: list[str] = []
+    used: set[str] = set()
+    for name, entry in values["benchmarks"].items():
+        left = [other for other in entry["ood"] if other not in absent]
+        if entry["id"] in absent:
+            gone[name] = absent[entry["id"]]
+        elif not left:
+            gone[name] = absent[entry["ood"][0]]
+        else:
+            used |= {entry["id"], *left}
+            changed += [f"benchmarks.{name}.ood=[{','.join(left)}]"] if left != list(entry["ood"]) else []
+    asked: Sequence[str] = values["evaluate"]["benchmarks"]
+    kept = [name for name in asked if name not in gone]
+    if not kept:
+        raise InvalidParams(f"no benchmark is left: {'; '.join(f'{name} needs you to {gone[name]}' for name in asked)}")
+    changed += [f"evaluate.benchmarks=[{','.join(kept)}]"] if kept != list(asked) else []
+    elsewhere = set(_texts({key: value for key, value in values.items() if key not in ("sets", "benchmarks")}))
+    for name in values["sets"]:
+        lost = {key for key in gone if name in (values["benchmarks"][key]["id"], *values["benchmarks"][key]["ood"])}
+        if lost and name not in used | elsewhere:
+            absent.setdefault(name, f"only used in {', '.join(sorted(lost))}")
+    overrides = [*(f"~sets.{name}" for name in absent), *(f"~benchmarks.{name}" for name in gone), *changed]
+    return overrides, {**absent, **{f"benchmark {name}": reason for name, reason in gone.items()}}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text anywhere in nested mappings and lists."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, Sequence):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def how_to_get(name: str, state: State) -> str:
+    """What a user can do about a set that is not here, in a few words."""
+    entry = registered(name)
+    if state == "missing":
+        return f"set {entry.environment} to the folder of {entry.title}"
+    return f"run 'clipn sets fetch {name}'"

@@ -1,0 +1,89 @@
+"""Published sets whose classes or splits are not plain class folders: the registry says how to find them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from clipn.errors import InvalidData
+from clipn.readers import archive, folder, tables
+from clipn.readers.archive import Archive
+from clipn.readers.base import Request, Source, is_image
+from clipn.readers.registry import Table
+from clipn.readers.tables import Row
+
+FILE = "path"
+"""Column that every image has: its name in the archive or folder."""
+
+
+@contextmanager
+def open_layout(request: Request) -> Iterator[Source]:
+    """As `clipn.readers.registry.Layout` says. Classes are in sorted order, numbers by value."""
+    with ExitStack() as stack:
+        content = stack.enter_context(_opened(request.path, request.scratch))
+        found = _images(content, request)
+        for table in request.layout.tables:
+            lines, origin = _lines(table, content, request, stack)
+            found = tables.join(
+                found, tables.rows(lines, table.columns, origin), f"{request.path}: {origin}", complete=table.complete
+            )
+        if not found:
+            raise InvalidData(f"{request.path}: no image is on all of its lists; is this the right archive?")
+        names = [row[FILE] for row in found]
+        classes: Sequence[str] = []
+        labels: Sequence[int | None] = [None] * len(names)
+        if request.params.labelled:
+            classes, labels = _classes(found)
+        yield Source(names, labels, classes, lambda i: content.read(names[i]))
+
+
+@contextmanager
+def _opened(path: Path, scratch: Path) -> Iterator[Archive]:
+    if path.is_dir():
+        yield folder.opened(path)
+    else:
+        with archive.opened(path, scratch) as content:
+            yield content
+
+
+def _images(content: Archive, request: Request) -> list[Row]:
+    prefix = f"{request.prefix}/" if request.prefix else ""
+    pattern = re.compile(request.layout.images)
+    found: list[Row] = []
+    for name in content.names:
+        if is_image(name) and name.startswith(prefix) and (match := pattern.fullmatch(name.removeprefix(prefix))):
+            found.append({FILE: name, **match.groupdict()})
+    if not found:
+        first = f"; its first file is {content.names[0]!r}" if content.names else ""
+        raise InvalidData(f"{request.path} has no image of the form {prefix}{request.layout.images}{first}")
+    return found
+
+
+def _lines(table: Table, content: Archive, request: Request, stack: ExitStack) -> tuple[Sequence[str], str]:
+    """The lines of a table, and what to call it in messages."""
+    if table.words is not None:
+        return table.words.split(), "the registry's list"
+    if table.lines is not None:
+        return table.lines.splitlines(), "the registry's list"
+    path = request.path if table.file == 0 else request.lists[table.file - 1]
+    if table.member is None:
+        data, origin = path.read_bytes(), path.name
+    else:
+        if table.file:
+            content = stack.enter_context(archive.opened(path, request.scratch))
+        if table.member not in content.names:
+            raise InvalidData(f"{path} has no file {table.member!r}; is this the right archive?")
+        data, origin = content.read(table.member), table.member
+    if table.variable is not None:
+        return tables.matlab_lines(data, table.variable, origin), origin
+    return tables.text_lines(data, origin), origin
+
+
+def _classes(found: Sequence[Row]) -> tuple[list[str], list[int]]:
+    """What the classes are called, and the class index of each image."""
+    names = {row["class"]: row.get("name", row["class"]) for row in found}
+    order = sorted(names, key=lambda key: (int(key), "") if key.isdecimal() else (0, key))
+    index = {key: i for i, key in enumerate(order)}
+    return [names[key] for key in order], [index[row["class"]] for row in found]

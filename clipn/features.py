@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import open_clip
@@ -17,22 +15,19 @@ import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from clipn import augment, images, manifest, tars
+from clipn import manifest
 from clipn.backbone import Backbone
 from clipn.config import FeaturesParams
 from clipn.errors import InvalidData
-from clipn.io import write_text
+from clipn.feature_inputs import Inputs, Loader, read
+from clipn.io import sha256, write_text
 from clipn.manifest import Entry
 from clipn.progress import Progress, silent
 from clipn.store import FeatureBatch, FeatureMeta, write_shard
 from clipn.timing import Phases
 from clipn.tokens import TokenLists
-
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 TEXT_BATCH = 1024
 
@@ -121,10 +116,12 @@ def encode_shard(
     workers: int = 1,
     progress: Progress = silent,
 ) -> ShardReport:
-    """Make one feature shard, unless a good one of the same source is already there.
+    """Make one feature shard, unless a whole one of the same source is already there.
 
-    Images are decoded in `workers` threads while the tower works on the batch before. With views, an
-    image is decoded once, and a batch of the tower holds `params.batch_size` crops, not images.
+    Reading, decoding (in `workers` threads), tower and writing work at the same time on different
+    batches. The seconds of the report are those that each was busy, over all its threads, and those
+    that the tower waited. With views, an image is decoded once, and a batch of the tower holds
+    `params.batch_size` crops, not images.
 
     Raises:
         InvalidData: the tar is damaged, lacks images that the manifest lists, holds other images than
@@ -133,127 +130,111 @@ def encode_shard(
     """
     mark = task.out.with_suffix(".source")
     source = task.source(meta)
-    if task.out.is_file() and mark.is_file() and mark.read_text(encoding="utf-8") == source:
+    if task.out.is_file() and mark.is_file() and mark.read_bytes() == _mark(source, task.out):
         return ShardReport(rows=pq.read_metadata(task.out).num_rows, reused=True)
 
     phases = Phases()
-    report = ShardReport()
+    loader = Loader(backbone, meta, params, workers=workers, phases=phases)
+    rows = unreadable = 0
+    with (
+        write_shard(task.out, meta) as writer,
+        ThreadPoolExecutor(1) as writing,
+        closing(loader.batches(read(task.tar, task.entries))) as batches,
+    ):
 
-    crops = _crops(backbone, meta)
+        def write(encoded: Callable[[], FeatureBatch]) -> None:
+            batch = encoded()
+            with phases("write"):
+                writer.append(batch)
 
-    def decode(samples: list[tuple[Entry, bytes]]) -> tuple[list[Entry], list[Tensor], int]:
-        kept, tensors = [], []
-        for entry, data in samples:
-            try:
-                tensors.append(crops(entry.key, images.decode(data, params.max_pixels)))
-            except InvalidData:
-                continue
-            kept.append(entry)
-        return kept, tensors, len(samples) - len(kept)
-
-    with ThreadPoolExecutor(max_workers=workers) as pool, write_shard(task.out, meta) as writer:
-        size = max(1, params.batch_size // (1 + meta.views))
-        decoded = _ahead(pool, decode, _batches(_samples(task), size), depth=workers + 1)
-        unreadable = 0
+        written: Future[None] | None = None
         while True:
-            with phases("read and decode"):
-                item = next(decoded, None)
-            if item is None:
+            with phases("wait for images"):
+                inputs = next(batches, None)
+            if inputs is None:
                 break
-            entries, tensors, bad = item
-            unreadable += bad
-            if entries:
+            if inputs.entries:
                 with phases("tower"):
-                    batch = _encode(entries, torch.stack(tensors), backbone, meta.kind)
-                with phases("write"):
-                    writer.append(batch)
-            progress(writer.rows + unreadable, len(task.entries))
+                    encoded = encode(inputs, backbone)
+                # One batch is written while the tower has the next; a third one has to wait.
+                with phases("wait for writing"):
+                    if written is not None:
+                        written.result()
+                written = writing.submit(write, encoded)
+            rows += len(inputs.entries)
+            unreadable += inputs.unreadable
+            progress(rows + unreadable, len(task.entries))
+        if written is not None:
+            written.result()
         if unreadable > params.max_dropped * len(task.entries):
             raise InvalidData(
                 f"{task.tar}: {unreadable} of {len(task.entries)} images cannot be read, more than "
                 f"features.max_dropped = {params.max_dropped} allows"
             )
-        report.rows = writer.rows
-    write_text(mark, source)
-    report.dropped = {"unreadable": unreadable} if unreadable else {}
-    report.seconds = phases.seconds()
-    return report
+    write_text(mark, _mark(source, task.out).decode())
+    return ShardReport(rows, {"unreadable": unreadable} if unreadable else {}, phases.seconds())
+
+
+def encode(inputs: Inputs, backbone: Backbone) -> Callable[[], FeatureBatch]:
+    """Give a batch to the towers; what comes back waits for the rows. A GPU computes in the meantime."""
+    crops = inputs.pixels.shape[1]
+    with torch.inference_mode():
+        fetch_image = _fetch(_image_features(backbone, inputs.pixels.flatten(0, 1)))
+        fetch_text = None if inputs.tokens is None else _fetch(_text_features(backbone.text, inputs.tokens))
+
+    def rows() -> FeatureBatch:
+        keys = [entry.key for entry in inputs.entries]
+        encoded = fetch_image().reshape(len(keys), crops, -1)
+        image, views = encoded[:, 0], encoded[:, 1:] if crops > 1 else None
+        if fetch_text is None or inputs.tokens is None:
+            label = np.array([-1 if entry.label is None else entry.label for entry in inputs.entries], np.int32)
+            return FeatureBatch(keys, image, label=label)
+        lengths = (backbone.text.ends(inputs.tokens) + 1).tolist()
+        tokens = TokenLists.of([row[:length] for row, length in zip(inputs.tokens.numpy(), lengths, strict=True)])
+        return FeatureBatch(keys, image, text=fetch_text(), tokens=tokens, views=views)
+
+    return rows
 
 
 def encode_images(backbone: Backbone, pixels: Tensor) -> NDArray[np.float32]:
     """Unit-norm image features [N, D] of preprocessed images [N, 3, H, W]; bfloat16 inside the tower on a GPU."""
-    on_gpu = backbone.device.type == "cuda"
-    inputs = pixels.to(backbone.device, memory_format=torch.channels_last)
-    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=on_gpu):
-        features = backbone.model.encode_image(inputs)  # type: ignore[operator]
-    return F.normalize(features.float(), dim=-1).cpu().numpy()
+    with torch.inference_mode():
+        return _image_features(backbone, pixels).cpu().numpy()
 
 
 def encode_texts(encode: Callable[[Tensor], Tensor], tokens: Tensor, device: torch.device) -> NDArray[np.float32]:
     """Features [N, D] of token ids [N, L] by a yes or no text encoder, in batches."""
     with torch.inference_mode():
-        parts = [encode(part.to(device)).float().cpu().numpy() for part in tokens.split(TEXT_BATCH)]
-    return np.concatenate(parts)
+        return _text_features(encode, tokens.to(device)).cpu().numpy()
 
 
-def _samples(task: ShardTask) -> Iterator[tuple[Entry, bytes]]:
-    """The images that the manifest lists, checked against it."""
-    wanted = {entry.key: entry for entry in task.entries}
-    for key, sample in tars.read(task.tar):
-        entry = wanted.pop(key, None)
-        if entry is None:
-            continue
-        data = next((content for suffix, content in sample.items() if f".{suffix}" in images.SUFFIXES), b"")
-        if hashlib.sha256(data).hexdigest() != entry.sha256:
-            raise InvalidData(
-                f"{task.tar}: the image {key} is not the one in the manifest; delete the tar and run 'dvc repro' again"
-            )
-        yield entry, data
-    if wanted:
-        raise InvalidData(
-            f"{task.tar} lacks {len(wanted)} images of the manifest, the first {min(wanted)}; it may have been cut. "
-            "Delete it and run 'dvc repro' again"
-        )
+def _image_features(backbone: Backbone, pixels: Tensor) -> Tensor:
+    on_gpu = backbone.device.type == "cuda"
+    inputs = pixels.to(backbone.device, non_blocking=on_gpu).to(memory_format=torch.channels_last)
+    with torch.autocast("cuda", torch.bfloat16, enabled=on_gpu):
+        features = backbone.model.encode_image(inputs)  # type: ignore[operator]
+    return F.normalize(features.float(), dim=-1)
 
 
-def _batches(items: Iterable[In], size: int) -> Iterator[list[In]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
+def _text_features(encode: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
+    return torch.cat([encode(part).float() for part in tokens.split(TEXT_BATCH)])
 
 
-def _ahead(pool: ThreadPoolExecutor, function: Callable[[In], Out], items: Iterable[In], depth: int) -> Iterator[Out]:
-    """`map` that keeps `depth` calls under way while the caller works on a result."""
-    pending: deque = deque()
-    for item in items:
-        pending.append(pool.submit(function, item))
-        if len(pending) >= depth:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
+def _fetch(features: Tensor) -> Callable[[], NDArray[np.float32]]:
+    """Start the way of features to the CPU; what comes back waits for their arrival, not for later work."""
+    if features.device.type != "cuda":
+        return features.cpu().numpy
+    host = features.to("cpu", non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+
+    def fetch() -> NDArray[np.float32]:
+        arrived.synchronize()
+        return host.numpy()
+
+    return fetch
 
 
-def _crops(backbone: Backbone, meta: FeatureMeta) -> Callable[[str, Image.Image], Tensor]:
-    """What makes of a key and its image the centre crop and then the views, [1 + V, 3, H, W]."""
-    whole, scale = augment.squash(backbone.model), meta.view_scale
-
-    def crops(key: str, image: Image.Image) -> Tensor:
-        views = [augment.view(image, key, number, scale, whole) for number in range(meta.views)] if scale else []
-        return torch.stack([backbone.preprocess(image), *views])
-
-    return crops
-
-
-def _encode(entries: Sequence[Entry], crops: Tensor, backbone: Backbone, kind: str) -> FeatureBatch:
-    """Rows of images whose crops are [N, 1 + V, 3, H, W]."""
-    keys = [entry.key for entry in entries]
-    encoded = encode_images(backbone, crops.flatten(0, 1)).reshape(*crops.shape[:2], -1)
-    image, views = encoded[:, 0], encoded[:, 1:] if crops.shape[1] > 1 else None
-    if kind != "training":
-        label = np.array([-1 if entry.label is None else entry.label for entry in entries], np.int32)
-        return FeatureBatch(keys, image, label=label)
-    ids = backbone.tokenize([entry.caption or "" for entry in entries])
-    text = encode_texts(backbone.text, ids, backbone.device)
-    lengths = (backbone.text.ends(ids) + 1).numpy()
-    tokens = TokenLists.of([row[:length] for row, length in zip(ids.numpy(), lengths, strict=True)])
-    return FeatureBatch(keys, image, text=text, tokens=tokens, views=views)
+def _mark(source: str, shard: Path) -> bytes:
+    """What lies beside a finished shard: what it was made of, and the hash of the file itself."""
+    return f"{source} {sha256(shard)}\n".encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -9,10 +10,11 @@ from contextlib import contextmanager
 
 
 class Phases:
-    """Seconds spent in named phases, added up over all visits."""
+    """Seconds spent in named phases, added up over all visits and all threads."""
 
     def __init__(self) -> None:
         self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
@@ -20,7 +22,8 @@ class Phases:
         try:
             yield
         finally:
-            self._seconds[name] += time.perf_counter() - start
+            with self._lock:
+                self._seconds[name] += time.perf_counter() - start
 
     def seconds(self) -> dict[str, float]:
         """Phase → seconds, rounded to milliseconds."""

@@ -40,7 +40,7 @@ def encode_all(
 ) -> dict[str, Any]:
     """Make all shards and move them to `out` as a finished store; gives the stage's report.
 
-    Shards of an interrupted run are taken over when their source has not changed.
+    Shards of an interrupted run are taken over if they are whole and their source has not changed.
     """
     reports: list[ShardReport] = []
     for shard in shards:
@@ -50,8 +50,10 @@ def encode_all(
             raise ClipnError(str(state.message))
         reports.append(state.result())
     with atomic_folder(out) as temporary:
-        finished = [shard.out.rename(temporary / shard.out.name) for shard in shards]
-        store.write_index(temporary, finished)
+        # The index reads every shard, so it comes first: whoever interrupts it loses none of them.
+        store.write_index(temporary, [shard.out for shard in shards])
+        for shard in shards:
+            shard.out.rename(temporary / shard.out.name)
     shutil.rmtree(shards[0].out.parent)
 
     dropped = Counter[str]()

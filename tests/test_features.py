@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from clipn import augment, backbone, features, images, manifest, tars
+from clipn import augment, backbone, images, manifest, tars
 from clipn.backbone import Backbone
 from clipn.config import FeaturesParams
-from clipn.errors import InvalidData
+from clipn.errors import InvalidData, NonFinite
 from clipn.features import ShardTask, describe, describe_training, encode_shard, plan
 from clipn.manifest import Entry
 from clipn.pretrain import preprocess_cfg
@@ -177,6 +178,42 @@ def test_a_manifest_without_good_images(tmp_path: Path) -> None:
         plan(tmp_path, tmp_path, tmp_path / "out")
 
 
-def test_work_ahead_keeps_the_order() -> None:
-    with features.ThreadPoolExecutor(3) as pool:
-        assert list(features._ahead(pool, lambda x: x * x, range(20), depth=4)) == [x * x for x in range(20)]
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-50], lambda data: data[:40] + b"x" + data[41:], lambda data: b""]
+)
+def test_a_finished_shard_that_was_damaged_is_made_again(
+    clip: Backbone, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    task = one_task(folder_of(tmp_path / "set", [png(0), png(1)]), tmp_path / "out")
+    meta = describe(clip, "evaluation")
+    encode_shard(task, clip, meta, PARAMS)
+    good = task.out.read_bytes()
+    task.out.write_bytes(damage(good))
+    assert not encode_shard(task, clip, meta, PARAMS).reused
+    assert task.out.read_bytes() == good
+
+
+def test_a_damaged_mark_counts_as_none(clip: Backbone, tmp_path: Path) -> None:
+    task = one_task(folder_of(tmp_path / "set", [png(0)]), tmp_path / "out")
+    meta = describe(clip, "evaluation")
+    encode_shard(task, clip, meta, PARAMS)
+    task.out.with_suffix(".source").write_bytes(b"\xff\x00")
+    assert not encode_shard(task, clip, meta, PARAMS).reused
+
+
+def test_a_feature_that_is_not_finite_stops_the_shard(clip: Backbone, tmp_path: Path) -> None:
+    task = one_task(folder_of(tmp_path / "set", [png(i) for i in range(9)]), tmp_path / "out")
+    clip.model.visual.ln_post.bias.data[0] = torch.nan  # type: ignore[union-attr]
+    with pytest.raises(NonFinite, match="the image feature of '0000' is not finite"):
+        encode_shard(task, clip, describe(clip, "evaluation"), PARAMS, workers=2)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_the_report_says_where_the_time_went(clip: Backbone, tmp_path: Path) -> None:
+    task = one_task(folder_of(tmp_path / "set", [png(i) for i in range(9)]), tmp_path / "out")
+    seen = []
+    report = encode_shard(
+        task, clip, describe(clip, "training"), PARAMS, progress=lambda done, total: seen.append((done, total))
+    )
+    assert set(report.seconds) == {"read", "decode", "wait for images", "tower", "wait for writing", "write"}
+    assert seen == [(4, 9), (8, 9), (9, 9)]

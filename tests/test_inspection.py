@@ -15,6 +15,7 @@ from clipn.inspection import describe
 from clipn.io import sha256
 from clipn.manifest import Entry
 from clipn.store import FeatureBatch, FeatureMeta, write_index, write_shard
+from clipn.tokens import TokenLists
 
 META = FeatureMeta(2, "abc", "size=32", 20.0, "evaluation", ("sun", "moon"))
 
@@ -30,10 +31,13 @@ def store(tmp_path: Path) -> Path:
 
 def test_a_store_and_a_shard(store: Path) -> None:
     text = "\n".join(describe(store))
-    assert "feature store, 1 rows" in text
+    assert f"feature store, 1 rows in 1 shards, {(store / '00000.parquet').stat().st_size:,} bytes" in text
     assert "evaluation features: 2 numbers, float16, unit norm" in text
     assert "2 classes: sun, moon" in text
+    assert "  keys: a" in text
+    assert "  images a class: 0 to 1" in text
     shard = "\n".join(describe(store / "00000.parquet"))
+    assert "feature shard, 1 rows in 1 row group," in shard
     assert "image: fixed_size_binary[4]" in shard
     assert "backbone abc, logit scale 20" in shard
 
@@ -43,6 +47,26 @@ def test_views_are_named(tmp_path: Path) -> None:
     with write_shard(tmp_path / "a.parquet", meta):
         pass
     assert "  4 random views an image, of 0.9 to 1 of its area" in describe(tmp_path / "a.parquet")
+
+
+def test_training_features(tmp_path: Path) -> None:
+    meta = FeatureMeta(2, "abc", "size=32", 20.0, "training")
+    image = np.eye(2, dtype=np.float32)[[0] * 7]
+    tokens = TokenLists.of([np.arange(3)] * 6 + [np.arange(10)])
+    with write_shard(tmp_path / "a.parquet", meta) as writer:
+        writer.append(FeatureBatch([str(row) for row in range(7)], image, text=image, tokens=tokens))
+    lines = list(describe(tmp_path / "a.parquet"))
+    assert "  keys: 0, 1, 2, 3, 4 …" in lines
+    assert "  captions of 3 to 10 tokens, 4.0 on average" in lines
+
+
+def test_a_damaged_shard_is_named(store: Path) -> None:
+    path = store / "00000.parquet"
+    content = bytearray(path.read_bytes())
+    content[4:30] = bytes(26)
+    path.write_bytes(content)
+    with pytest.raises(InvalidData, match="is damaged"):
+        list(describe(store))
 
 
 def test_verify_finds_a_shard_that_changed(store: Path) -> None:
@@ -57,8 +81,15 @@ def test_verify_finds_a_shard_that_changed(store: Path) -> None:
 
 def test_a_manifest(tmp_path: Path) -> None:
     path = tmp_path / "manifest.parquet"
-    manifest.write(path, [Entry("1", "http://a"), Entry("2", "http://b", status="failed_to_download")])
+    good = Entry("1", "http://a", shard="0.tar", label=3, caption="a", bytes=1200, width=40, height=30)
+    manifest.write(path, [good, Entry("2", "http://b", status="failed_to_download")])
     lines = list(describe(path))
+    assert lines[0].startswith(f"{path}: manifest, 2 rows in 1 row group, ")
+    assert "  good images in 1 tars, 1,200 bytes" in lines
+    assert "  shorter side: 30 pixels" in lines
+    assert "  1 with a caption" in lines
+    assert "  1 with a label, 1 classes, images a class: 1" in lines
+    assert "  keys: 1, 2" in lines
     assert "  1 × success" in lines
     assert "  1 × failed_to_download" in lines
     assert any(line.startswith("  sha256: string  (of the image file") for line in lines)
@@ -67,7 +98,7 @@ def test_a_manifest(tmp_path: Path) -> None:
 def test_any_other_parquet_file(tmp_path: Path) -> None:
     pq.write_table(pa.table({"MSP": [0.5, 0.25]}), tmp_path / "scores.parquet")
     first, second = describe(tmp_path / "scores.parquet")
-    assert "2 rows in 1 row groups" in first
+    assert "Parquet file, 2 rows in 1 row group," in first
     assert second == "  MSP: double"
 
 

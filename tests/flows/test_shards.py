@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from prefect import flow
 
-from clipn import backbone, tars
+from clipn import backbone, features, store, tars
+from clipn.backbone import Backbone
 from clipn.errors import ClipnError
-from clipn.features import describe, plan
+from clipn.features import ShardReport, ShardTask, describe, plan
 from clipn.pretrain import preprocess_cfg
 from clipn.store import FeatureStore
+from flows import shards
 from flows.shards import encode_all
 
 from ..conftest import TINY
 from ..test_features import PARAMS, folder_of, png
 
 
-def test_a_run_goes_on_where_the_last_one_failed(
-    tiny_clip: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def clip(tiny_clip: torch.nn.Module, tmp_path: Path) -> Backbone:
     backbone.save(tiny_clip, TINY, preprocess_cfg(TINY), tmp_path / "clip")
-    clip = backbone.load(tmp_path / "clip")
-    meta = describe(clip, "evaluation")
+    return backbone.load(tmp_path / "clip")
+
+
+def two_tasks(folder: Path) -> list[ShardTask]:
     tasks = []
     for name in ("a", "b"):
-        folder = folder_of(tmp_path / name, [png(0), png(1)])
-        (task,) = plan(folder, folder, tmp_path / "work")
-        tasks.append(type(task)(task.tar, task.entries, tmp_path / "work" / f"{name}.parquet"))
+        folder_of(folder / name, [png(0), png(1)])
+        (task,) = plan(folder / name, folder / name, folder / "work")
+        tasks.append(replace(task, out=folder / "work" / f"{name}.parquet"))
+    return tasks
+
+
+def test_a_run_goes_on_where_the_last_one_failed(clip: Backbone, tmp_path: Path) -> None:
+    meta = describe(clip, "evaluation")
+    tasks = two_tasks(tmp_path)
     good = tasks[1].tar.read_bytes()
     tars.write(tasks[1].tar, [])
 
@@ -48,3 +59,46 @@ def test_a_run_goes_on_where_the_last_one_failed(
     shards = json.loads((tmp_path / "out/index.json").read_text())["shards"]
     assert {name: shard["rows"] for name, shard in shards.items()} == {"a.parquet": 2, "b.parquet": 2}
     assert not (tmp_path / "work").exists()
+
+
+def test_a_shard_that_failed_once_is_tried_again(
+    clip: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode_shard = features.encode_shard
+    tried = []
+
+    def refused_once(task: ShardTask, *args: Any, **options: Any) -> ShardReport:
+        tried.append(task.out.stem)
+        if len(tried) == 1:
+            raise OSError("the disk is busy")
+        return encode_shard(task, *args, **options)
+
+    monkeypatch.setattr(features, "encode_shard", refused_once)
+    monkeypatch.setattr(shards, "encode", shards.encode.with_options(retry_delay_seconds=0))
+
+    @flow
+    def run() -> dict:
+        return encode_all(two_tasks(tmp_path), clip, describe(clip, "evaluation"), PARAMS, tmp_path / "out")
+
+    assert run()["counts"]["out"] == 4
+    assert tried == ["a", "a", "b"]
+
+
+def test_finished_shards_outlive_an_interrupt_while_they_are_gathered(
+    clip: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = two_tasks(tmp_path)
+
+    @flow
+    def run() -> dict:
+        return encode_all(tasks, clip, describe(clip, "evaluation"), PARAMS, tmp_path / "out")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write_index", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    assert not (tmp_path / "out").exists()
+    assert run()["counts"]["shards_reused"] == 2

@@ -22,7 +22,7 @@ import open_clip
 import torch
 
 from benchmarks.training_speed import END, START
-from clipn import memory, profiles, train
+from clipn import profiles, train
 from clipn.config import parse
 from clipn.distributed import Group
 from clipn.no_encoder import NoTextEncoder
@@ -58,7 +58,6 @@ def main() -> None:
 
 def measure(folder: Path, steps: int, batch_size: int, size: int) -> None:
     """Train, and print resident memory at several moments."""
-    memory.return_large_blocks()  # as `clipn train` does
     print(f"{size / GIB:.2f} GiB of shards; before training {resident():.2f} GiB", flush=True)
     params = parse(profiles.compose("miniature", [f"train.batch_size={batch_size}"])).train
     torch.manual_seed(0)

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clipn.memory import release_free_blocks
 from clipn.paired import PairedTokens
 from clipn.prefetch import ahead
 from clipn.steps import per_epoch
@@ -156,7 +157,9 @@ class PairStream:
                     parts, step, missing = [], step + 1, self._mine.stop - self._mine.start
                     position = step * self._batch_size + self._mine.start
                 if position >= last:
-                    return
+                    break
+                release_free_blocks()
+        release_free_blocks()
 
     def _pools(self, epoch: int, position: int) -> Iterator[_Pool]:
         """The pools of one epoch, from the one that holds `position` on."""

@@ -53,9 +53,8 @@ def run(options: argparse.Namespace) -> None:
     """Train; SIGINT and SIGTERM stop after the step under way, with a checkpoint."""
     import torch  # takes seconds, which the other commands need not wait for
 
-    from clipn import distributed, memory, training
+    from clipn import distributed, training
 
-    memory.return_large_blocks()
     params = config.load(options.params).train
     job = training.Job(
         seed=options.seed,

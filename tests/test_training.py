@@ -12,73 +12,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import open_clip
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
-from clipn import backbone, feature_writer, profiles, steps, training
+from clipn import steps, training
 from clipn.checkpoint import STATE
 from clipn.config import parse
 from clipn.distributed import Group
 from clipn.errors import BackboneMismatch, Interrupted, InvalidData, InvalidParams
 from clipn.no_encoder import WEIGHTS, read_config
-from clipn.store import FeatureBatch, FeatureMeta, write_index, write_shard
 from clipn.training import Job
-from tests.conftest import TINY
-from tests.training_data import unit, write_pairs
+from tests.training_data import write_pairs
 
-ROOT = Path(__file__).parent.parent
 ALONE = Group(0, 1, torch.device("cpu"))
-SETTINGS = (
-    "train.batch_size=16",
-    "train.epochs=2",
-    "train.shuffle_rows=64",
-    "train.n_prompts=3",
-    "train.check.every=5",
-    "train.check.templates=symbols",
-)
 STEPS = 24  # two epochs of 200 pairs
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny backbone and features that look as if it had made them, and params.yaml."""
-    folder = tmp_path_factory.mktemp("project")
-    torch.manual_seed(0)
-    model = open_clip.model.CLIP(**TINY)
-    config = open_clip.get_model_preprocess_cfg(model)
-    backbone.save(model, TINY, config, folder / "data/backbone")
-    made_by = backbone.fingerprint(folder / "data/backbone")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feature_writer, "ROW_GROUP", 20)
-        write_pairs(folder / "data/features/train", (130, 7, 61, 2), backbone=made_by)
-        patch.chdir(ROOT)
-        values = profiles.compose("miniature", SETTINGS)
-    rng = np.random.default_rng(0)
-    for name, classes in (("emoticons", ("sun", "cloud")), ("dingbats", ())):
-        meta = FeatureMeta(dim=16, backbone=made_by, preprocess="size=16", logit_scale=14.0, kind="evaluation",
-                           classes=classes)  # fmt: skip
-        path = folder / f"data/features/sets/{name}/00000.parquet"
-        path.parent.mkdir(parents=True)
-        with write_shard(path, meta) as writer:
-            writer.append(FeatureBatch([str(i) for i in range(40)], unit(rng, 40, 16), label=np.zeros(40, np.int32)))
-        write_index(path.parent, [path])
-    (folder / "params.yaml").write_text(yaml.safe_dump(values))
-    return folder
-
-
 @pytest.fixture
-def job(project: Path, tmp_path: Path) -> Job:
-    params = parse(yaml.safe_load((project / "params.yaml").read_text())).train
-    sets = project / "data/features/sets"
+def job(training_project: Path, tmp_path: Path) -> Job:
+    params = parse(yaml.safe_load((training_project / "params.yaml").read_text())).train
+    sets = training_project / "data/features/sets"
     return Job(
         seed=0,
         params=params,
-        backbone=project / "data/backbone",
-        features=project / "data/features/train",
+        backbone=training_project / "data/backbone",
+        features=training_project / "data/features/train",
         known=sets / "emoticons",
         unknown=sets / "dingbats",
         out=tmp_path / "model",
@@ -87,14 +47,14 @@ def job(project: Path, tmp_path: Path) -> Job:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+def uninterrupted(training_project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
     """The weights of a run that nothing happened to, by the command."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    subprocess.run(command(project, folder), cwd=project, check=True)
+    subprocess.run(command(folder), cwd=training_project, check=True)
     return load_file(folder / "model" / WEIGHTS)
 
 
-def command(project: Path, folder: Path, *options: str, launcher: tuple[str, ...] = ()) -> list[str]:
+def command(folder: Path, *options: str, launcher: tuple[str, ...] = ()) -> list[str]:
     paths = ["--out", str(folder / "model"), "--work", str(folder / "work")]
     return [sys.executable, *launcher, "-m", "clipn", "train", "0", "--device", "cpu", "--quiet", *paths, *options]
 
@@ -140,9 +100,9 @@ def test_stopped_and_resumed_equals_uninterrupted(job: Job, uninterrupted: dict[
 
 
 def test_killed_and_started_again_equals_uninterrupted(
-    project: Path, tmp_path: Path, uninterrupted: dict[str, torch.Tensor]
+    training_project: Path, tmp_path: Path, uninterrupted: dict[str, torch.Tensor]
 ) -> None:
-    process = subprocess.Popen(command(project, tmp_path, "--checkpoint-seconds", "0"), cwd=project)
+    process = subprocess.Popen(command(tmp_path, "--checkpoint-seconds", "0"), cwd=training_project)
     log = tmp_path / "work/steps.csv"
     deadline = time.monotonic() + 60
     while not (log.is_file() and len(log.read_text().splitlines()) > 7):
@@ -153,13 +113,13 @@ def test_killed_and_started_again_equals_uninterrupted(
     assert process.wait() == -signal.SIGKILL
     assert list((tmp_path / "work/checkpoints").glob("step-*"))
     assert not (tmp_path / "model").exists()
-    again = subprocess.run(command(project, tmp_path), cwd=project, check=True)
+    again = subprocess.run(command(tmp_path), cwd=training_project, check=True)
     assert again.returncode == 0
     assert same(load_file(tmp_path / "model" / WEIGHTS), uninterrupted)
 
 
-def test_ctrl_c_writes_a_checkpoint(project: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen(command(project, tmp_path), cwd=project, stderr=subprocess.PIPE, text=True)
+def test_ctrl_c_writes_a_checkpoint(training_project: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(command(tmp_path), cwd=training_project, stderr=subprocess.PIPE, text=True)
     log = tmp_path / "work/steps.csv"
     while not (log.is_file() and len(log.read_text().splitlines()) > 3):
         assert process.poll() is None
@@ -172,8 +132,8 @@ def test_ctrl_c_writes_a_checkpoint(project: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "work/checkpoints").iterdir())) == 1
 
 
-def test_ends_with_its_parent(project: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen(command(project, tmp_path, "--end-with-parent"), cwd=project, stdin=subprocess.PIPE,
+def test_ends_with_its_parent(training_project: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(command(tmp_path, "--end-with-parent"), cwd=training_project, stdin=subprocess.PIPE,
                                stderr=subprocess.DEVNULL)  # fmt: skip
     assert process.stdin is not None
     process.stdin.close()
@@ -233,10 +193,10 @@ def test_variants_resume_too(job: Job, settings: dict[str, Any]) -> None:
     ("settings", "counts"), [({"temperature": "learned"}, (2, 4)), ({"variant": "handcrafted"}, (2,))]
 )
 def test_several_processes_equal_one(
-    project: Path, job: Job, tmp_path: Path, settings: dict[str, Any], counts: tuple[int, ...]
+    training_project: Path, job: Job, tmp_path: Path, settings: dict[str, Any], counts: tuple[int, ...]
 ) -> None:
     """Real processes; the shards of 130, 7, 61 and 2 pairs divide evenly among none of them."""
-    params = yaml.safe_load((project / "params.yaml").read_text())
+    params = yaml.safe_load((training_project / "params.yaml").read_text())
     # The order of sums differs; a larger eps keeps Adam from blowing that up where gradients are all but zero.
     params["train"].update(settings, eps=1e-4)
     path = tmp_path / "params.yaml"
@@ -247,8 +207,8 @@ def test_several_processes_equal_one(
         folder = tmp_path / str(processes)
         launcher = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}")
         env = {**os.environ, "OMP_NUM_THREADS": "1"}
-        call = command(project, folder, "--params", str(path), launcher=launcher)
-        subprocess.run(call, cwd=project, check=True, env=env, stderr=subprocess.PIPE)
+        call = command(folder, "--params", str(path), launcher=launcher)
+        subprocess.run(call, cwd=training_project, check=True, env=env, stderr=subprocess.PIPE)
         theirs = steps.read(folder / "work/steps.csv")
         for name in ("loss_yes", "loss_no", "loss_tso", "loss", "logit_scale", "auroc_ctw", "auroc_atd"):
             ours = [getattr(step, name) for step in log]
@@ -270,15 +230,18 @@ def counted(name: str, tensor: torch.Tensor) -> torch.Tensor:
     return torch.cat([query, value])
 
 
-def test_a_process_that_dies_ends_all(project: Path, tmp_path: Path) -> None:
+def test_a_process_that_dies_ends_all(training_project: Path, tmp_path: Path) -> None:
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    params = yaml.safe_load((project / "params.yaml").read_text())
+    params = yaml.safe_load((training_project / "params.yaml").read_text())
     params["train"]["epochs"] = 1000
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     process = subprocess.Popen(
-        command(project, tmp_path, "--params", str(tmp_path / "params.yaml"), launcher=launcher),
-        cwd=project, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        command(tmp_path, "--params", str(tmp_path / "params.yaml"), launcher=launcher),
+        cwd=training_project,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     log = tmp_path / "work/steps.csv"
     while not (log.is_file() and len(log.read_text().splitlines()) > 3):
         assert process.poll() is None
@@ -298,7 +261,7 @@ def children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
-def test_a_batch_that_processes_cannot_divide_is_refused_at_once(project: Path, job: Job) -> None:
+def test_a_batch_that_processes_cannot_divide_is_refused_at_once(training_project: Path, job: Job) -> None:
     with pytest.raises(InvalidParams, match=r"batch_size is 16, which 3 processes cannot divide evenly"):
         training.run(job, Group(0, 3, torch.device("cpu")))
 

@@ -94,13 +94,13 @@ class _Shown:
         self._task = self._bar.add_task("")
 
     def __enter__(self) -> _Shown:
-        self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
     def __call__(self, step: Step, steps: int) -> None:
+        self._bar.start()  # not before: what is wrong with the inputs is said without a bar
         text = f"loss {step.loss:.4f}, {step.samples_per_second:,.0f} pairs/s"
         if step.auroc_atd is not None:
             self._bar.console.print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import pytest
@@ -78,6 +79,32 @@ def test_custom_text_layout(tiny_clip: torch.nn.Module) -> None:
     ).eval()
     tokens = tokens_of([4])
     torch.testing.assert_close(NoTextEncoder(model)(tokens), model.encode_text(tokens, normalize=True))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quick_gelu": True},
+        {"text_cfg": {"pool_type": "eos", "eos_id": END}},
+        {"text_cfg": {"proj_bias": True}},
+        {"text_cfg": {"ls_init_value": 0.1}},
+        {"text_cfg": {"qk_norm": True}},  # blocks of another make, which are run as they are
+        {"text_cfg": {"scale_attn": True, "scale_fc": True}},
+    ],
+    ids=str,
+)
+def test_other_causal_towers(options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    text_cfg = {"context_length": CONTEXT, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+    model = open_clip.model.CustomTextCLIP(
+        embed_dim=16,
+        vision_cfg={"layers": 1, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 16},
+        quick_gelu=options.get("quick_gelu", False),
+        text_cfg={**text_cfg, **options.get("text_cfg", {})},
+    ).eval()
+    tokens = tokens_of([4, 9, 4, 0])
+    plain = model.encode_text(tokens, normalize=True)
+    torch.testing.assert_close(NoTextEncoder(model)(tokens), plain, rtol=1e-4, atol=1e-6)
 
 
 def test_a_text_tower_that_is_not_causal_is_refused() -> None:

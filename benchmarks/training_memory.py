@@ -21,13 +21,12 @@ import numpy as np
 import open_clip
 import torch
 
-from benchmarks.training_speed import END, START
+from benchmarks.training_speed import END, START, pair_stream
 from clipn import profiles, train
 from clipn.config import parse
 from clipn.distributed import Group
 from clipn.no_encoder import NoTextEncoder
 from clipn.store import FeatureBatch, FeatureMeta, FeatureStore, TokenLists, write_index, write_shard
-from clipn.stream import Draws, PairStream
 
 PER_SHARD = 10_000
 BLOCK = 5_000
@@ -62,14 +61,7 @@ def measure(folder: Path, steps: int, batch_size: int, size: int) -> None:
     params = parse(profiles.compose("miniature", [f"train.batch_size={batch_size}"])).train
     torch.manual_seed(0)
     encoder = NoTextEncoder(open_clip.model.CLIP(**TOWER), params.n_prompts)
-    store = FeatureStore.open(folder)
-    stream = PairStream(
-        store,
-        batch_size=batch_size,
-        seed=0,
-        draws=Draws(n_prompts=params.n_prompts, mean=True),
-        shuffle_rows=params.shuffle_rows,
-    )
+    stream = pair_stream(FeatureStore.open(folder), params)
     running = train.fit(
         train.State.start(encoder, params),
         stream.batches(),

@@ -128,13 +128,7 @@ class Trainer:
         state = train.State.start(encoder, params)
         self._time(encoder, "forward", "forward")
         self._time(state.optimizer, "step", "optimizer")
-        stream = PairStream(
-            store,
-            batch_size=params.batch_size,
-            seed=0,
-            draws=Draws(n_prompts=params.n_prompts, mean=True),
-            shuffle_rows=params.shuffle_rows,
-        )
+        stream = pair_stream(store, params)
         self._steps = train.fit(
             state,
             self._timed(stream.batches(pin=device.type == "cuda")),
@@ -177,13 +171,7 @@ class Bare:
     def __init__(self, clip: torch.nn.Module, store: FeatureStore, params: TrainParams, device: torch.device):
         self._device, self._half = device, params.precision == "bfloat16"
         self._encoder = NoTextEncoder(clip, params.n_prompts).to(device)
-        stream = PairStream(
-            store,
-            batch_size=params.batch_size,
-            seed=0,
-            draws=Draws(n_prompts=params.n_prompts, mean=True),
-            shuffle_rows=params.shuffle_rows,
-        )
+        stream = pair_stream(store, params)
         self._batches = list(islice(stream.batches(), stream.steps_per_epoch))
         self._next = 0
 
@@ -196,6 +184,17 @@ class Bare:
         features.float().sum().backward()
         finish(self._device)
         return len(batch.tokens)
+
+
+def pair_stream(store: FeatureStore, params: TrainParams) -> PairStream:
+    """The pairs as the trainer streams them."""
+    return PairStream(
+        store,
+        batch_size=params.batch_size,
+        seed=0,
+        draws=Draws(n_prompts=params.n_prompts, mean=True),
+        shuffle_rows=params.shuffle_rows,
+    )
 
 
 def write_captions(folder: Path, pairs: int) -> FeatureStore:

@@ -161,8 +161,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _refusal(path: Path, reason: str) -> str:
     return (
-        f"{path} holds more than tensors ({reason}), which could run code, and will not be loaded. If you trust it, "
-        "load it elsewhere with torch.load(..., weights_only=False) and save its state dict alone with torch.save"
+        f"{path} holds more than tensors ({reason}), which could run code, and will not be loaded. Ask "
+        "its author for the state dict alone, as torch.save writes it, or for safetensors"
     )
 
 

@@ -9,7 +9,7 @@ from prefect.artifacts import create_table_artifact
 from clipn import attack_study, backbone, config, fitted, io
 from flows import by_seed, evidence, machine, paths
 from flows.evidence import Sets
-from flows.stage import StageProgress, main, stage
+from flows.stage import StageProgress, stage
 
 
 @stage("attack")
@@ -74,7 +74,3 @@ def _show(report: dict[str, Any]) -> None:
 
 def _percent(auroc: list[float]) -> str:
     return f"{100 * sum(auroc) / len(auroc):.2f}" if auroc else ""
-
-
-if __name__ == "__main__":
-    main(run)

@@ -8,7 +8,7 @@ from typing import Any
 from clipn import backbone, config, pretrain, pretraining_data
 from clipn.backbone_config import BackboneParams
 from flows import paths
-from flows.stage import StageProgress, main, stage
+from flows.stage import StageProgress, stage
 
 
 @stage("backbone")
@@ -38,7 +38,3 @@ def obtain(options: BackboneParams, max_pixels: int, out: Path) -> dict[str, Any
         backbone.save(model, architecture, pretrain.preprocess_cfg(architecture), out)
         report = {"loss": {"first": losses[0], "last": losses[-1]}, "counts": {"images": len(images)}}
     return {**report, "fingerprint": backbone.fingerprint(out)}
-
-
-if __name__ == "__main__":
-    main(run)

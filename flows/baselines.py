@@ -6,7 +6,7 @@ from typing import Any
 
 from clipn import config, scores
 from flows import scoring
-from flows.stage import main, stage
+from flows.stage import stage
 
 
 @stage("baselines")
@@ -15,7 +15,3 @@ def run(benchmark: str) -> dict[str, Any]:
     params = config.load()
     methods = [method for method in params.evaluate.methods if not scores.is_trained(method)]
     return scoring.score(params, benchmark, methods, "baselines")
-
-
-if __name__ == "__main__":
-    main(run)

@@ -6,7 +6,7 @@ from typing import Any
 
 from clipn import captions, config
 from flows import paths
-from flows.stage import StageProgress, main, stage
+from flows.stage import StageProgress, stage
 
 
 @stage("captions")
@@ -16,7 +16,3 @@ def run() -> dict[str, Any]:
     return captions.prepare(
         params.captions, params.world, paths.CAPTIONS, cache=paths.ARCHIVES, progress=StageProgress("rows")
     )
-
-
-if __name__ == "__main__":
-    main(run)

@@ -8,7 +8,7 @@ from prefect import get_run_logger
 
 from clipn import config, download
 from flows import machine, paths
-from flows.stage import StageProgress, main, stage
+from flows.stage import StageProgress, stage
 
 
 @stage("download")
@@ -26,7 +26,3 @@ def run() -> dict[str, Any]:
     for reason, count in report["errors"].items():
         get_run_logger().info("%d without an image: %s", count, reason)
     return report
-
-
-if __name__ == "__main__":
-    main(run)

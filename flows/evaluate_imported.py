@@ -6,7 +6,7 @@ from typing import Any
 
 from clipn import config, preflight, scores
 from flows import scoring
-from flows.stage import main, stage
+from flows.stage import stage
 
 
 @stage("evaluate_imported")
@@ -16,7 +16,3 @@ def run(benchmark: str, name: str) -> dict[str, Any]:
     folder = preflight.imported_model(name)
     methods = [method for method in params.evaluate.methods if scores.is_trained(method)]
     return scoring.score(params, benchmark, methods, f"imported-{name}", {"imported": name}, folder)
-
-
-if __name__ == "__main__":
-    main(run)

@@ -7,7 +7,7 @@ from typing import Any
 from clipn import backbone, config, features
 from flows import machine, paths
 from flows.shards import encode_all
-from flows.stage import main, stage
+from flows.stage import stage
 
 
 @stage("features")
@@ -18,7 +18,3 @@ def run() -> dict[str, Any]:
     tasks = features.plan(paths.DOWNLOAD, paths.DOWNLOAD / "shards", paths.WORK / "features" / "train")
     meta = features.describe(clip, params.features, "training")
     return encode_all(tasks, clip, meta, params.features, paths.TRAIN_FEATURES)
-
-
-if __name__ == "__main__":
-    main(run)

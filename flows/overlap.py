@@ -11,7 +11,7 @@ from clipn.duplicates import ID, TRAINING
 from clipn.lookup import Images
 from clipn.store import FeatureStore
 from flows import machine, paths
-from flows.stage import StageProgress, main, stage
+from flows.stage import StageProgress, stage
 
 
 @stage("overlap")
@@ -59,7 +59,3 @@ def _totals(counts: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
     for other, name in ((ID, "duplicates of ID images"), (TRAINING, "duplicates of training images")):
         totals[name] = sum(sum(of_set[other].values()) for of_set in counts.values() if other in of_set)
     return totals
-
-
-if __name__ == "__main__":
-    main(run)

@@ -8,7 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from clipn import config, report
 from flows import paths
-from flows.stage import main, stage
+from flows.stage import stage
 
 
 @stage("report")
@@ -28,7 +28,3 @@ def run() -> dict[str, Any]:
     )
     create_markdown_artifact(paths.RESULTS.read_text(encoding="utf-8"), key="results", description=params.report.title)
     return {"counts": {"benchmarks": len(params.evaluate.benchmarks), "seeds": len(params.train.seeds)}}
-
-
-if __name__ == "__main__":
-    main(run)

@@ -13,7 +13,7 @@ from clipn.fitted import BySeed
 from clipn.robustness import Renaming, Study
 from flows import by_seed, evidence, machine, paths
 from flows.evidence import Sets
-from flows.stage import StageProgress, main, stage
+from flows.stage import StageProgress, stage
 
 
 @stage("robustness")
@@ -103,7 +103,3 @@ def _show(report: dict[str, Any]) -> None:
         ],
         description=f"{report['benchmark']}: average AUROC in percent, mean of seeds",
     )
-
-
-if __name__ == "__main__":
-    main(run)

@@ -8,6 +8,7 @@ leaves it to Prefect, which starts a temporary server for it.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -19,17 +20,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import psutil
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.states import Crashed
 
 from clipn.errors import ClipnError
-from clipn.io import write_text
-from flows.paths import WORK
 
 DEFAULT_PORT = 4200
 START_SECONDS = 120
-FOLDER = WORK / "prefect"
-"""Address and log of each `dvc` command's server, named by its process."""
+PR_SET_PDEATHSIG = 1
+"""Of Linux's prctl."""
 
 
 def answers(url: str) -> bool:
@@ -41,102 +42,105 @@ def answers(url: str) -> bool:
     return response.is_success and response.text.strip() == "true"
 
 
-def address() -> str | None:
-    """The API address to use, starting a server where a `dvc` command needs one; None outside of DVC.
-
-    Raises:
-        ClipnError: the configured server does not answer, or the new one does not come up.
-    """
-    configured = PREFECT_API_URL.value()
-    if configured:
-        if not answers(configured):
-            raise ClipnError(
-                f"the Prefect server at {configured} does not answer; start it, or unset PREFECT_API_URL to go without"
-            )
-        return configured
+def existing() -> str | None:
+    """The API address of the configured server, or of one on this machine's default port."""
     local = _url(DEFAULT_PORT)
-    if answers(local):
-        return local
-    dvc = _dvc_process()
-    return _server_of(dvc) if dvc else None
+    return PREFECT_API_URL.value() or (local if answers(local) else None)
 
 
 @contextmanager
-def selected() -> Iterator[None]:
-    """Run the block against `address()`."""
-    try:
-        url = address()
-    except ClipnError as error:
-        sys.exit(f"error: {error}")
+def selected(own: str | None = None) -> Iterator[None]:
+    """Run the block against a server.
+
+    Args:
+        own: address of a `dvc` command's own server; None takes an existing one, or leaves it to Prefect.
+
+    Raises:
+        ClipnError: the configured server does not answer.
+    """
+    if own is not None:
+        # Heartbeats are for finding runs whose machine is gone, and this server would be gone with it.
+        # Each run waits for their thread, up to a second.
+        with temporary_settings({PREFECT_API_URL: own, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            yield
+        return
+    url = existing()
     if url is None:
         yield
         return
+    if not answers(url):
+        raise ClipnError(
+            f"the Prefect server at {url} does not answer; start it, or unset PREFECT_API_URL to go without"
+        )
     with temporary_settings({PREFECT_API_URL: url}):
         yield
 
 
-def _dvc_process() -> psutil.Process | None:
-    """The `dvc` command above this process, if there is one."""
-    for process in psutil.Process().parents():
-        try:
-            words = process.cmdline()
-        except psutil.Error:
-            continue
-        if any(Path(word).name == "dvc" for word in words[:3]):
-            return process
-    return None
+def mark_crashed(tag: str) -> None:
+    """Note that all runs with this tag that are still running have crashed: their processes are gone."""
+    condition = FlowRunFilter.model_validate({"tags": {"all_": [tag]}, "state": {"type": {"any_": ["RUNNING"]}}})
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(flow_run_filter=condition):
+            client.set_flow_run_state(run.id, Crashed(message="The run's process ended early."), force=True)
 
 
-def _server_of(dvc: psutil.Process) -> str:
-    file = FOLDER / f"{dvc.pid}.url"
-    if file.is_file() and answers(file.read_text(encoding="utf-8")):
-        return file.read_text(encoding="utf-8")
-    # Not the default port: other runs would take this server for one that stays.
-    port = _free_port()
-    url, log = _url(port), FOLDER / f"{dvc.pid}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
-        keeper = subprocess.Popen(
-            [sys.executable, "-m", "flows.server", str(dvc.pid), str(port)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # an interrupt of the stage must not take the server from the next one
-        )
-    deadline = time.monotonic() + START_SECONDS
-    while not answers(url):
-        if keeper.poll() is not None or time.monotonic() > deadline:
-            raise ClipnError(f"the Prefect server did not start; {log} says why")
-        time.sleep(0.2)
-    write_text(file, url)
-    print(f"Prefect UI: {url.removesuffix('/api')} (until dvc ends)", flush=True)
-    return url
+class Own:
+    """A server on loopback that is stopped by whoever started it.
+
+    Args:
+        log: takes what the server prints, at its end.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._start()
+
+    def _start(self) -> None:
+        # Not the default port: other runs would take this server for one that stays.
+        port = _free_port()
+        self._url = _url(port)
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
+
+    def url(self) -> str:
+        """Its address, as soon as it answers; a server that has died is replaced.
+
+        Raises:
+            ClipnError: it does not come up.
+        """
+        if self._process.poll() is not None:
+            self._start()
+        deadline = time.monotonic() + START_SECONDS
+        while not answers(self._url):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise ClipnError(f"the Prefect server did not start; {self._log} says why")
+            time.sleep(0.1)
+        return self._url
+
+    def stop(self) -> None:
+        """End it and all its processes."""
+        for kind in (signal.SIGTERM, signal.SIGKILL):
+            if self._process.poll() is not None:
+                return
+            os.killpg(self._process.pid, kind)
+            try:
+                self._process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                continue
 
 
-def keep(owner: int, port: int) -> None:
-    """Run a server on loopback for as long as the process `owner` lives."""
-    process = psutil.Process(owner)
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    server = subprocess.Popen(command, start_new_session=True)
-    try:
-        while server.poll() is None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(0.5)
-    except psutil.NoSuchProcess:
-        pass
-    finally:
-        (FOLDER / f"{owner}.url").unlink(missing_ok=True)
-        _stop(server)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    for kind in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is not None:
-            return
-        os.killpg(process.pid, kind)
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            continue
+def _end_with_parent() -> None:
+    """In a new process: have it ended when its parent is gone, however that went. Only Linux can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _url(port: int) -> str:
@@ -147,7 +151,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-if __name__ == "__main__":
-    keep(int(sys.argv[1]), int(sys.argv[2]))

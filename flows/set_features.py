@@ -7,7 +7,7 @@ from typing import Any
 from clipn import backbone, config, features, io
 from flows import machine, paths
 from flows.shards import encode_all
-from flows.stage import main, stage
+from flows.stage import stage
 
 
 @stage("set_features")
@@ -19,7 +19,3 @@ def run(name: str) -> dict[str, Any]:
     meta = features.describe(clip, params.features, "evaluation", io.read_json(folder / "classes.json"))
     tasks = features.plan(folder, folder, paths.WORK / "features" / "sets" / name)
     return encode_all(tasks, clip, meta, params.features, paths.SET_FEATURES / name)
-
-
-if __name__ == "__main__":
-    main(run)

@@ -6,7 +6,7 @@ from typing import Any
 
 from clipn import config, sets
 from flows import paths
-from flows.stage import StageProgress, main, stage
+from flows.stage import StageProgress, stage
 
 
 @stage("sets")
@@ -23,7 +23,3 @@ def run(name: str) -> dict[str, Any]:
         cache=paths.ARCHIVES,
         progress=StageProgress("images"),
     )
-
-
-if __name__ == "__main__":
-    main(run)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, cast
 
-from prefect import Flow, flow, get_run_logger
+from prefect import Flow, flow, get_run_logger, tags
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
@@ -61,21 +62,29 @@ def stage(name: str) -> Callable[[Callable[..., dict[str, Any]]], Flow[..., dict
     return decorate
 
 
-def main(run: Flow[..., dict[str, Any]]) -> None:
-    """Run a stage's flow as a command: `python -m flows.NAME [ARGUMENT …]`; exit 1 when it fails."""
+def command(name: str, words: Sequence[str], own_server: str | None = None, tag: str | None = None) -> None:
+    """Run a stage as `python -m flows NAME [WORD …]` does; ends the process with status 1 when it fails.
+
+    Args:
+        name: of the stage.
+        words: its arguments.
+        own_server: address of the Prefect server that belongs to the `dvc` command; None finds another one.
+        tag: of the flow run.
+    """
+    run: Flow[..., dict[str, Any]] = importlib.import_module(f"flows.{name}").run
     parameters = inspect.signature(run.fn, eval_str=True).parameters
     try:
-        values = {
-            name: parameter.annotation(word)
-            for (name, parameter), word in zip(parameters.items(), sys.argv[1:], strict=True)
-        }
+        values = {key: of.annotation(word) for (key, of), word in zip(parameters.items(), words, strict=True)}
     except ValueError:
-        sys.exit(f"usage: python -m flows.{run.name} {' '.join(parameters).upper()}".rstrip())
-    with server.selected(), _interruptible():
-        # With free parameters Prefect's own overloads do not see what return_state changes.
-        state = cast(State[Any], run(**values, return_state=True))
+        sys.exit(f"usage: python -m flows {name} {' '.join(parameters).upper()}".rstrip())
+    try:
+        with server.selected(own_server), tags(*filter(None, [tag])), _interruptible():
+            # With free parameters Prefect's own overloads do not see what return_state changes.
+            state = cast(State[Any], run(**values, return_state=True))
+    except ClipnError as error:
+        sys.exit(f"error: {error}")
     if not state.is_completed():
-        sys.exit(f"error: {run.name}: {state.message}")
+        sys.exit(f"error: {name}: {state.message}")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from clipn import backbone, config, evaluate, io
 from flows import evidence, machine, paths, scoring
 from flows.evidence import Sets
-from flows.stage import StageProgress, main, stage
+from flows.stage import StageProgress, stage
 
 
 @stage("study")
@@ -51,7 +51,3 @@ def run(name: str) -> dict[str, Any]:
         },
     )
     return {"counts": {"benchmarks": len(results), "methods": len(options.methods)}}
-
-
-if __name__ == "__main__":
-    main(run)

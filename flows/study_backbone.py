@@ -7,7 +7,7 @@ from typing import Any
 from clipn import config
 from flows import paths
 from flows.backbone import obtain
-from flows.stage import main, stage
+from flows.stage import stage
 
 
 @stage("study_backbone")
@@ -16,7 +16,3 @@ def run(name: str) -> dict[str, Any]:
     params = config.load()
     options = config.named(params.study.backbones, "study.backbones", name)
     return obtain(options, params.features.max_pixels, paths.STUDY / name / "backbone")
-
-
-if __name__ == "__main__":
-    main(run)

@@ -7,7 +7,7 @@ from typing import Any
 from clipn import backbone, config, features, io
 from flows import machine, paths
 from flows.shards import encode_all
-from flows.stage import main, stage
+from flows.stage import stage
 
 
 @stage("study_features")
@@ -26,7 +26,3 @@ def run(name: str) -> dict[str, Any]:
         reports[key] = encode_all(tasks, clip, meta, params.features, folder / "features" / key)
     images = sum(report["counts"]["out"] for report in reports.values())
     return {"counts": {"images": images, "sets": len(sets)}, "sets": reports}
-
-
-if __name__ == "__main__":
-    main(run)

@@ -8,7 +8,7 @@ from typing import Any
 from clipn import config, steps
 from clipn.store import FeatureStore
 from flows import machine, paths
-from flows.stage import main, stage
+from flows.stage import stage
 from flows.trainer import started
 from flows.watch import Training, Watch
 
@@ -44,7 +44,3 @@ def run(seed: int) -> dict[str, Any]:
         "device": device,
         "processes": processes,
     }
-
-
-if __name__ == "__main__":
-    main(run)

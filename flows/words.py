@@ -9,7 +9,7 @@ from clipn import backbone, config, wordnet, words
 from clipn.errors import UnsupportedModel
 from clipn.timing import Phases
 from flows import machine, paths
-from flows.stage import StageProgress, main, stage
+from flows.stage import StageProgress, stage
 
 
 @stage("words")
@@ -30,7 +30,3 @@ def run() -> dict[str, Any]:
         "counts": {"in": len(lexicon.nouns) + len(lexicon.adjectives), **Counter(features.kinds)},
         "seconds": phases.seconds(),
     }
-
-
-if __name__ == "__main__":
-    main(run)

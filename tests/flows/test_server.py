@@ -1,68 +1,89 @@
-"""The server of a dvc command: found by its stages, gone with its owner."""
+"""Which server is taken, and the server of one dvc command."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.states import Running
 
+from clipn.errors import ClipnError
 from flows import server
 
-ROOT = Path(__file__).parent.parent.parent
+
+@flow(name="waiting", persist_result=False)
+def waiting() -> None:
+    """A flow for runs that never happen."""
 
 
-def test_a_stage_finds_the_dvc_command_above_it(tmp_path: Path) -> None:
-    child = "from flows import server; process = server._dvc_process(); print(process and process.pid)"
-    script = tmp_path / "dvc"
-    script.write_text(
-        "import os, subprocess, sys\n"
-        "print(os.getpid(), flush=True)\n"
-        f"subprocess.run([sys.executable, '-c', {child!r}], check=True)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, script, "repro"], capture_output=True, text=True, check=True, cwd=ROOT,
-    )  # fmt: skip
-    owner, found = done.stdout.split()
-    assert owner == found
+def test_the_configured_server_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "answers", lambda url: True)
+    assert server.existing() == PREFECT_API_URL.value()
+    with temporary_settings({PREFECT_API_URL: None}):
+        assert server.existing() == "http://127.0.0.1:4200/api"
 
 
-def test_outside_of_dvc_there_is_no_owner() -> None:
-    assert server._dvc_process() is None
+def test_a_configured_server_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = server._url(server._free_port())
+    with (
+        temporary_settings({PREFECT_API_URL: silent}),
+        pytest.raises(ClipnError, match=r"does not answer; start it, or unset PREFECT_API_URL"),
+        server.selected(),
+    ):
+        pytest.fail("it was selected")
 
 
-def test_the_server_ends_with_its_owner(tmp_path: Path) -> None:
-    port = server._free_port()
-    url = server._url(port)
-    assert not server.answers(url)
-    owner = subprocess.Popen(["sleep", "100"])
-    environment = {**os.environ, "PREFECT_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    environment.pop("PREFECT_API_URL", None)
-    keeper = subprocess.Popen(
-        [sys.executable, "-m", "flows.server", str(owner.pid), str(port)],
-        env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+def test_heartbeats_are_for_servers_that_stay() -> None:
+    with server.selected("http://127.0.0.1:1/api"):
+        assert PREFECT_API_URL.value() == "http://127.0.0.1:1/api"
+        assert PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() is None
+    with server.selected():
+        assert PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() is not None
+
+
+def test_only_running_runs_of_the_command_are_marked() -> None:
+    ids = {}
+    with get_client(sync_client=True) as client:
+        for name, tag, state in (("dead", "mine", Running()), ("other", "theirs", Running()), ("new", "mine", None)):
+            ids[name] = client.create_flow_run(waiting, name=name, tags=[tag], state=state).id
+        server.mark_crashed("mine")
+        found = {name: client.read_flow_run(number).state_name for name, number in ids.items()}
+    assert found == {"dead": "Crashed", "other": "Running", "new": "Pending"}
+
+
+def test_an_own_server_is_replaced_when_it_died_and_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    own = server.Own(tmp_path / "server.log")
     try:
-        wait_until(lambda: server.answers(url))
-        family = psutil.Process(keeper.pid).children(recursive=True)
-        assert family
-        owner.kill()
-        owner.wait()
-        wait_until(lambda: keeper.poll() is not None)
-        assert not server.answers(url)
-        assert not any(process.is_running() for process in family)
+        first = own.url()
+        own._process.kill()
+        own._process.wait()
+        second = own.url()
+        assert second != first
+        assert server.answers(second)
     finally:
-        owner.kill()
-        keeper.kill()
+        own.stop()
+    deadline = time.monotonic() + 20
+    while {p.pid for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE} - before:
+        assert time.monotonic() < deadline, "a process of the server is left"
+        time.sleep(0.1)
+    assert not server.answers(second)
 
 
-def wait_until(condition) -> None:  # type: ignore[no-untyped-def]
-    deadline = time.monotonic() + 60
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail("waited 60 s in vain")
-        time.sleep(0.2)
+def test_a_server_that_cannot_start_is_an_error_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home").write_text("a file, not a folder")
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
+    own = server.Own(tmp_path / "server.log")
+    with pytest.raises(ClipnError, match=r"the Prefect server did not start; .*server\.log says why"):
+        own.url()
+    assert (tmp_path / "server.log").stat().st_size

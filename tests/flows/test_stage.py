@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,16 +29,16 @@ def count(name: str, seed: int) -> dict[str, Any]:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(server, "DEFAULT_PORT", 1)  # no server of the machine's user is looked for
+    monkeypatch.setitem(sys.modules, "flows.count", SimpleNamespace(run=count))
     return tmp_path
 
 
-def run_as_command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["count", *arguments])
-    stage.main(count)
+def run_as_command(*arguments: str) -> None:
+    stage.command("count", arguments)
 
 
-def test_a_command_converts_its_arguments_and_writes_the_report(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_as_command(monkeypatch, "photos", "3")
+def test_a_command_converts_its_arguments_and_writes_the_report(project: Path) -> None:
+    run_as_command("photos", "3")
     report = json.loads((project / "reports/stages/count-photos-3.json").read_text())
     assert report["stage"] == "count-photos-3"
     assert report["counts"] == {"out": 3}
@@ -46,18 +47,16 @@ def test_a_command_converts_its_arguments_and_writes_the_report(project: Path, m
     assert set(report["versions"]) == set(stage.PACKAGES)
 
 
-def test_the_run_has_a_readable_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    run_as_command(monkeypatch, "named", "4")
+def test_the_run_has_a_readable_name_and_the_tag_of_its_command() -> None:
+    stage.command("count", ["named", "4"], tag="dvc repro at noon")
     with get_client(sync_client=True) as client:
-        names = {run.name for run in client.read_flow_runs()}
-    assert "count-named-4" in names
+        (run,) = [run for run in client.read_flow_runs() if run.name == "count-named-4"]
+    assert run.tags == ["dvc repro at noon"]
 
 
-def test_a_users_mistake_is_a_message_and_a_failed_run(
-    project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_users_mistake_is_a_message_and_a_failed_run(project: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(SystemExit, match="error: count: the folder 'empty' holds nothing"):
-        run_as_command(monkeypatch, "empty", "1")
+        run_as_command("empty", "1")
     assert "Traceback" not in caplog.text
     assert not (project / "reports").exists()
     with get_client(sync_client=True) as client:
@@ -65,19 +64,19 @@ def test_a_users_mistake_is_a_message_and_a_failed_run(
     assert run.state_name == "Failed"
 
 
-def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_defect_keeps_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(SystemExit, match="a bug"):
-        run_as_command(monkeypatch, "defect", "1")
+        run_as_command("defect", "1")
     assert "Traceback" in caplog.text
 
 
 @pytest.mark.parametrize("arguments", [(), ("photos",), ("photos", "many"), ("photos", "3", "4")])
-def test_wrong_arguments_show_the_usage(monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
-    with pytest.raises(SystemExit, match=r"usage: python -m flows\.count NAME SEED"):
-        run_as_command(monkeypatch, *arguments)
+def test_wrong_arguments_show_the_usage(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit, match=r"usage: python -m flows count NAME SEED"):
+        run_as_command(*arguments)
 
 
 def test_a_server_that_is_configured_but_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "answers", lambda url: False)
     with pytest.raises(SystemExit, match=r"does not answer; start it, or unset PREFECT_API_URL"):
-        run_as_command(monkeypatch, "photos", "3")
+        run_as_command("photos", "3")

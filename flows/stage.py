@@ -21,7 +21,7 @@ from prefect.states import Failed
 
 from clipn.errors import ClipnError
 from clipn.io import write_json
-from flows import server
+from flows import elsewhere, server
 from flows.paths import STAGES
 
 PACKAGES = ("torch", "open_clip_torch", "img2dataset", "pyarrow", "scikit-learn", "prefect")
@@ -65,6 +65,8 @@ def stage(name: str) -> Callable[[Callable[..., dict[str, Any]]], Flow[..., dict
 def command(name: str, words: Sequence[str], own_server: str | None = None, tag: str | None = None) -> None:
     """Run a stage as `python -m flows NAME [WORD …]` does; ends the process with status 1 when it fails.
 
+    It runs here, or at the deployment that CLIPN_DEPLOYMENTS names for it.
+
     Args:
         name: of the stage.
         words: its arguments.
@@ -77,8 +79,13 @@ def command(name: str, words: Sequence[str], own_server: str | None = None, tag:
         values = {key: of.annotation(word) for (key, of), word in zip(parameters.items(), words, strict=True)}
     except ValueError:
         sys.exit(f"usage: python -m flows {name} {' '.join(parameters).upper()}".rstrip())
+    marks = [tag] if tag else []
     try:
-        with server.selected(own_server), tags(*filter(None, [tag])), _interruptible():
+        place = elsewhere.deployment(name)
+        if place:
+            with _interruptible():
+                return elsewhere.run(name, words, place, marks)
+        with server.selected(own_server), tags(*marks), _interruptible():
             # With free parameters Prefect's own overloads do not see what return_state changes.
             state = cast(State[Any], run(**values, return_state=True))
     except ClipnError as error:

@@ -1,0 +1,166 @@
+"""Commands that never outlive their flow: lines as they come, an orderly end when the flow is cancelled or killed.
+
+A command runs under a guard, a small process that is the head of a session of its own. The guard's standard
+input is a pipe that nobody writes to; it ends when the flow closes it or dies, `kill -9` included. Then the
+guard interrupts the whole session as Ctrl-C would, so that stages write their checkpoints, and kills what
+is left of it after a while.
+
+What left the session, such as a trainer, ends by itself when the process that started it is gone. To find
+it, all of them carry a mark in their environment.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+MARK = "CLIPN_RETRAIN"
+"""Environment variable of every process that works in a workspace: the workspace's folder."""
+PATIENCE_SECONDS = 110
+"""How long a command may take to end after it was interrupted; a stage gives its trainer 90 for a checkpoint."""
+_POLL_SECONDS = 0.2
+_OWN = {"DVC_ROOT", "DVC_STAGE", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}
+"""Variables that speak of this process's own repository and stage, not of the child's."""
+_OWN_RUN = "PREFECT__"
+"""The beginning of those that speak of its flow run."""
+
+
+def environment(folder: Path, settings: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a process gets that works in `folder`: this process's environment, this interpreter first, the mark.
+
+    Args:
+        folder: the workspace.
+        settings: variables that come on top.
+    """
+    kept = {name: value for name, value in os.environ.items() if name not in _OWN and not name.startswith(_OWN_RUN)}
+    # The commands of stages say `python`, and a worker may have been started without activating anything.
+    path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
+    return {**kept, "PATH": path, "PYTHONUNBUFFERED": "1", **(settings or {}), MARK: str(folder)}
+
+
+def run(command: Sequence[str], folder: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> int:
+    """Run a command in `folder` and give its exit status; however this function is left, the command has ended.
+
+    Args:
+        command: the program and its arguments.
+        folder: where it runs.
+        environment: as from `environment`.
+        say: takes each line that it prints, in this thread.
+    """
+    guard = subprocess.Popen(
+        # -P: the modules beside this file must not be taken for those of the same name elsewhere.
+        [sys.executable, "-P", __file__, *command],
+        cwd=folder,
+        env=dict(environment),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    assert guard.stdout is not None
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    reader = threading.Thread(target=_read, args=(guard.stdout, lines), daemon=True)
+    reader.start()
+    try:
+        while guard.poll() is None:
+            with suppress(queue.Empty):
+                say(lines.get(timeout=_POLL_SECONDS))
+        # A process that left the session may hold the pipe open, so its end is not waited for.
+        reader.join(timeout=1)
+        while not lines.empty():
+            say(lines.get())
+        return guard.wait()
+    finally:
+        _stop(guard)
+
+
+def left(folder: Path) -> list[psutil.Process]:
+    """Processes that were started to work in the workspace `folder` and are still there."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):  # it has ended meanwhile, or is somebody else's
+            if process.environ().get(MARK) == str(folder) and process.pid != os.getpid():
+                found.append(process)
+    return found
+
+
+def settle(folder: Path, say: Callable[[str], None], patience: float = PATIENCE_SECONDS) -> None:
+    """Wait until no process works in `folder` any more, and kill those that do not end.
+
+    Args:
+        folder: the workspace.
+        say: takes a line for people where there is something to wait for.
+        patience: seconds.
+    """
+    deadline = time.monotonic() + patience
+    said = False
+    while remaining := left(folder):
+        names = ", ".join(str(process.pid) for process in remaining)
+        if time.monotonic() > deadline:
+            say(f"Killing what still works in {folder}: {names}")
+            for process in remaining:
+                with suppress(psutil.Error):
+                    process.kill()
+            psutil.wait_procs(remaining, timeout=10)
+            return
+        if not said:
+            say(f"Waiting for processes in {folder} to write what they have and end: {names}")
+            said = True
+        time.sleep(_POLL_SECONDS)
+
+
+def _read(stream: IO[str], lines: queue.SimpleQueue[str]) -> None:
+    for line in stream:
+        lines.put(line.rstrip())
+
+
+def _stop(guard: subprocess.Popen[str]) -> None:
+    assert guard.stdin is not None
+    guard.stdin.close()  # tells the guard to end the command
+    with suppress(subprocess.TimeoutExpired):
+        guard.wait(PATIENCE_SECONDS + 10)
+    with suppress(ProcessLookupError):  # usually nobody is left
+        os.killpg(guard.pid, signal.SIGKILL)
+    guard.wait()
+
+
+def _guard(command: Sequence[str]) -> int:
+    """Run the command; its exit status, as a shell gives it."""
+    # Signals are for the command. Handlers, unlike "ignore", are not passed on to it; and a process that was
+    # started in the background of a shell would otherwise pass on that it ignores interrupts.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    orphaned = threading.Event()
+    threading.Thread(target=_end_with_parent, args=(child, orphaned), daemon=True).start()
+    code = child.wait()
+    if orphaned.is_set():
+        os.killpg(0, signal.SIGKILL)  # whatever the command left behind, and this process
+    return code if code >= 0 else 128 - code
+
+
+def _end_with_parent(child: subprocess.Popen[bytes], orphaned: threading.Event) -> None:
+    os.read(0, 1)  # nothing is ever written: this returns when the flow closes it or is gone
+    orphaned.set()
+    os.killpg(0, signal.SIGINT)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while child.poll() is None and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(_guard(sys.argv[1:]))

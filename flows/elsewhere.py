@@ -1,0 +1,215 @@
+"""Stages that run on another machine: a Prefect worker there shares the project's folder with this one.
+
+CLIPN_DEPLOYMENTS says which, as in "train=stage/gpu": the stage `train` by the deployment `stage/gpu`, whose
+worker runs where the GPUs are. DVC and everything else stay here. Each side knows when the other is gone:
+this one sees the state of the run, and the worker sees a file that this one touches.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prefect import flow, get_run_logger
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import LogFilter
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import LogSort
+from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.states import Cancelling, Failed
+
+from clipn.errors import ClipnError, InvalidParams
+from clipn.io import write_text
+from flows import children, server
+from flows.paths import WORK
+from flows.stages import STAGES
+
+VARIABLE = "CLIPN_DEPLOYMENTS"
+REQUESTS = WORK / "elsewhere"
+"""A file for each stage that is asked for; it is there and touched as long as somebody waits."""
+POLL_SECONDS = 1.0
+TOUCH_SECONDS = 5.0
+GONE_SECONDS = 60.0
+"""How long the file may stay untouched until the worker ends the stage; storage that is shared may show it late."""
+END_SECONDS = 150.0
+"""How long a cancelled stage may take to write what it has."""
+LOGS_AT_ONCE = 200
+
+
+def deployment(stage: str) -> str | None:
+    """The deployment that runs a stage; None for this machine.
+
+    Raises:
+        InvalidParams: CLIPN_DEPLOYMENTS is no list of STAGE=FLOW/DEPLOYMENT, or names a stage that there is not.
+    """
+    places = {}
+    for word in os.environ.get(VARIABLE, "").split():
+        name, equals, place = word.partition("=")
+        if not equals or place.count("/") != 1 or name not in STAGES:
+            raise InvalidParams(
+                f"{VARIABLE}: {word!r} is not STAGE=FLOW/DEPLOYMENT, as train=stage/gpu; "
+                f"a stage is one of {', '.join(STAGES)}"
+            )
+        places[name] = place
+    return places.get(stage)
+
+
+def run(name: str, words: Sequence[str], place: str, tags: Sequence[str] = ()) -> None:
+    """Have a deployment run a stage in this folder, wait for its end and print its log.
+
+    Args:
+        name: of the stage.
+        words: its arguments.
+        place: the deployment, as FLOW/DEPLOYMENT.
+        tags: of the flow run.
+
+    Raises:
+        ClipnError: there is no such deployment or no server that workers know; or the stage failed.
+    """
+    if server.existing() is None:
+        raise ClipnError(
+            f"{VARIABLE} sends {name} to {place}, but workers need a Prefect server that stays: "
+            "start one with make ui, or name yours with PREFECT_API_URL"
+        )
+    request = (REQUESTS / uuid.uuid4().hex).absolute()
+    parameters = {"name": name, "words": list(words), "folder": str(Path.cwd()), "request": str(request)}
+    with server.selected(), get_client(sync_client=True) as client:
+        try:
+            found = client.read_deployment_by_name(place)
+        except ObjectNotFound as error:
+            raise ClipnError(f"{VARIABLE}: there is no deployment {place}; see docs/operating.md") from error
+        write_text(request, str(os.getpid()))
+        try:
+            with _interruptible():
+                asked = client.create_flow_run_from_deployment(
+                    found.id, parameters=parameters, name="-".join([name, *words, "elsewhere"]), tags=tags
+                )
+                print(f"{name} runs at {place}, as soon as a worker of pool {found.work_pool_name} is free", flush=True)
+                ended = _follow(client, asked, request)
+        finally:
+            request.unlink(missing_ok=True)
+    if ended.state is None or not ended.state.is_completed():
+        said = ended.state.message if ended.state else "its state is not known"
+        raise ClipnError(f"{name} at {place} ended as {ended.state_name}: {said}")
+
+
+@flow(name="stage", flow_run_name="{name}-elsewhere", persist_result=False)
+def serve(name: str, words: list[str], folder: str, request: str) -> Any:
+    """Run a stage for another machine, in the project's folder that both share.
+
+    Args:
+        name: of the stage.
+        words: its arguments.
+        folder: of the project.
+        request: a file that the other machine touches as long as it waits.
+    """
+    token, project = Path(request), Path(folder)
+    if not token.is_file():
+        return Failed(
+            message=f"this worker, in {Path.cwd()}, does not see {token}: the project's folder has to be on storage "
+            "that all machines share, under the same path"
+        )
+    # The stage is asked for here, so here it runs.
+    environment = children.environment(project, {VARIABLE: ""})
+    log = get_run_logger()
+    reason = "the log above says more"
+
+    def say(line: str) -> None:
+        nonlocal reason
+        log.info("%s", line)
+        if line.startswith("error: "):
+            reason = line.removeprefix("error: ")
+
+    with _ending_with(token):
+        code = children.run([sys.executable, "-m", "flows", name, *words], project, environment, say)
+    return Failed(message=f"status {code}: {reason}") if code else None
+
+
+def _follow(client: SyncPrefectClient, asked: FlowRun, request: Path) -> FlowRun:
+    """Print the run's log until it has ended; if this process is interrupted, the run is cancelled."""
+    shown, touched = 0, time.monotonic()
+    try:
+        while True:
+            try:
+                now = client.read_flow_run(asked.id)
+                shown += _print_log(client, asked, shown)
+            except (httpx.HTTPError, PrefectException) as error:
+                print(f"The Prefect server does not answer ({error}); it is asked again", flush=True)
+            else:
+                if now.state is not None and now.state.is_final():
+                    _print_log(client, asked, shown)
+                    return now
+            if time.monotonic() - touched > TOUCH_SECONDS:
+                request.touch()
+                touched = time.monotonic()
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        _cancel(client, asked)
+        raise
+
+
+def _print_log(client: SyncPrefectClient, asked: FlowRun, offset: int) -> int:
+    """Print what the log has beyond `offset` lines; gives their number."""
+    chosen = LogFilter.model_validate({"flow_run_id": {"any_": [asked.id]}})
+    new = client.read_logs(chosen, limit=LOGS_AT_ONCE, offset=offset, sort=LogSort.TIMESTAMP_ASC)
+    for line in new:
+        print(line.message, flush=True)
+    return len(new)
+
+
+def _cancel(client: SyncPrefectClient, asked: FlowRun) -> None:
+    print("Waiting for the stage on the other machine to write what it has and end", flush=True)
+    client.set_flow_run_state(asked.id, Cancelling())
+    deadline = time.monotonic() + END_SECONDS
+    while time.monotonic() < deadline:
+        state = client.read_flow_run(asked.id).state
+        if state is not None and state.is_final():
+            return
+        time.sleep(POLL_SECONDS)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Have SIGTERM arrive as Ctrl-C does: the run on the other machine has to be told."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _ending_with(token: Path) -> Iterator[None]:
+    """Interrupt this process when the one that asked is gone."""
+    ended = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(token, ended), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _watch(token: Path, ended: threading.Event) -> None:
+    seen: Any = None
+    changed = time.monotonic()
+    while not ended.wait(POLL_SECONDS):
+        try:
+            stamp = token.stat().st_mtime_ns
+        except OSError:
+            stamp = None
+        # The clocks of two machines differ, so it is only seen whether the stamp changes.
+        if stamp is not None and stamp != seen:
+            seen, changed = stamp, time.monotonic()
+        elif time.monotonic() - changed > GONE_SECONDS:
+            os.kill(os.getpid(), signal.SIGINT)
+            return

@@ -56,8 +56,8 @@ format: $(READY) ## put the code into its layout
 	@ruff check --fix .
 	@ruff format .
 
-ui: $(READY) ## start the Prefect UI on this machine
-	@prefect server start --host 127.0.0.1
+ui: $(READY) ## start Prefect's server, a worker and the deployments on this machine
+	@python -m flows.ui
 
 lock: ## resolve pyproject.toml into requirements.lock again (needs uv)
 	uv pip compile pyproject.toml --extra dev --override requirements-overrides.txt --python-version 3.11 \

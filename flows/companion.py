@@ -72,6 +72,7 @@ class Companion:
 
     def __init__(self, dvc: int) -> None:
         self._dvc = psutil.Process(dvc)
+        self._announced = False
         self._tag = f"dvc repro {time.strftime('%Y-%m-%d %H:%M:%S')} ({dvc})"
         self._path = socket_of(dvc)
         self._listener = socket.socket(socket.AF_UNIX)
@@ -109,6 +110,9 @@ class Companion:
             os.write(request.streams[2], f"error: {error}\n".encode())
             connection.sendall((1).to_bytes(LENGTH_BYTES, "big"))
             return
+        if url and not self._announced:
+            self._announced = True
+            os.write(request.streams[1], f"Prefect UI: {url.removesuffix('/api')} (until dvc ends)\n".encode())
         # Of a fork's own files and sockets none may be left: the other side would not notice this one's end.
         process = FORK.Process(target=_stage, args=(request, url, self._tag, [self._listener, connection]))
         process.start()

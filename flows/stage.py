@@ -24,6 +24,9 @@ from clipn.io import write_json
 from flows import elsewhere, server
 from flows.paths import STAGES
 
+# Prefect warns of each event that is still on its way when a run ends, and then waits until it has arrived.
+logging.getLogger("EventsWorker").setLevel(logging.ERROR)
+
 PACKAGES = ("torch", "open_clip_torch", "img2dataset", "pyarrow", "scikit-learn", "prefect")
 
 

@@ -1,0 +1,103 @@
+"""The pipeline in a workspace: its lines in the run's log, its stages as a progress bar, its errors as a message."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import deque
+from pathlib import Path
+
+import httpx
+from prefect import get_run_logger
+from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectException
+
+from clipn.errors import ClipnError
+from flows.stage import ProgressBar
+from flows.workspace import DVC, Say, Workspace
+
+COMMAND = (sys.executable, "-m", "flows.repro")
+"""What is run in the checkout, followed by arguments for `dvc repro`."""
+_STARTS = re.compile(r"Running stage '(.+)':")
+_IS_DONE = re.compile(r"(?:Stage )?'(.+)' (?:didn't change|is cached)")
+_DVC_SAYS = "failed to reproduce"
+_ERROR = re.compile(r"error: ", re.IGNORECASE)
+
+
+def run(workspace: Workspace, repository: Path | None) -> bool:
+    """Bring every stage up to date; gives whether there is a DVC remote.
+
+    Args:
+        workspace: where.
+        repository: the checkout whose cache and remotes are used, if it is on this machine.
+
+    Raises:
+        ClipnError: a stage failed.
+    """
+    say = get_run_logger().info
+    remote = workspace.connect(repository)
+    if not remote:
+        say("The project has no DVC remote: data is neither pulled nor pushed")
+    # Outputs that the cache has need no run cache and no network, and are not made again.
+    workspace.run([*DVC, "checkout", "--quiet", "--force", "--allow-missing"], say)
+    with get_client(sync_client=True) as client:
+        api = str(client.api_url).rstrip("/")  # also of a temporary server: stages are seen where this flow is
+    lines = Lines(workspace.pipeline().stages, say)
+    command = [*COMMAND, *(["--pull"] if remote else [])]
+    if workspace.run(command, lines, {"PREFECT_API_URL": api}):
+        raise ClipnError(
+            f"the pipeline failed: {lines.reason()}\nFinished stages are kept; run again to go on. "
+            f"Its files are in {workspace.folder}"
+        )
+    lines.finish()
+    return remote
+
+
+class Lines:
+    """Takes what the pipeline prints.
+
+    Args:
+        stages: how many there are.
+        say: takes each line.
+    """
+
+    def __init__(self, stages: int, say: Say) -> None:
+        self._stages, self._say = stages, say
+        self._log = get_run_logger()
+        self._done: set[str] = set()
+        self._running: str | None = None
+        self._last: deque[str] = deque(maxlen=40)
+        self._bar: ProgressBar | None = ProgressBar("stages")
+
+    def __call__(self, line: str) -> None:
+        if not line:
+            return
+        self._say(line)
+        self._last.append(line)
+        starts, is_done = _STARTS.match(line), _IS_DONE.match(line)
+        if starts or is_done:
+            self._done |= {self._running} if self._running else set()
+            self._running = starts[1] if starts else None
+            self._done |= {is_done[1]} if is_done else set()
+            self._draw(len(self._done))
+
+    def finish(self) -> None:
+        """The pipeline ended well."""
+        self._draw(self._stages)
+
+    def reason(self) -> str:
+        """Why it ended badly, in its own words."""
+        said = [_ERROR.sub("", line, count=1) for line in self._last if _ERROR.match(line)]
+        # What follows DVC's own message only says that there was one.
+        said = said[: 1 + next((i for i, line in enumerate(said) if line.startswith(_DVC_SAYS)), len(said))]
+        return "; ".join(dict.fromkeys(said)) or "see the lines above"
+
+    def _draw(self, done: int) -> None:
+        if self._bar is None:
+            return
+        try:
+            self._bar(min(done, self._stages), self._stages)
+        except (httpx.HTTPError, PrefectException) as error:
+            # What is shown must not end what is done.
+            self._log.warning("The Prefect server did not take the progress (%s); it is not shown any more", error)
+            self._bar = None

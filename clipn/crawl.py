@@ -3,6 +3,9 @@
 img2dataset exits with 0 after failures and signals, and waits for ever if one of its workers dies. So it
 runs in a process group of its own with a deadline, and with the fetch policy in each of its workers.
 Whether it did its work is for `clipn.shards` to find out.
+
+The child may be another module than this one, which prepares what this package does not know (a cluster,
+say) and then calls `main`.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ _GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.1
 _SPARE_SECONDS = 300.0
 """Besides its addresses: to start processes, to cut millions of rows into shards, to write a shard."""
-_OWN_NAMES = ("__main__", "__mp_main__")
+OWN_NAMES = ("__main__", "__mp_main__")
+"""Of the module that the child runs: img2dataset spawns processes, and a spawned one imports it by the second."""
 
 
 class End(Enum):
@@ -48,6 +52,7 @@ def run(
     shard_seconds: float,
     deadline_seconds: float,
     tick: Callable[[], int],
+    module: str = "clipn.crawl",
 ) -> End:
     """Call `img2dataset.download(**arguments)` in a child process and wait for its end.
 
@@ -62,6 +67,7 @@ def run(
         deadline_seconds: then the child is stopped.
         tick: called several times a second while the child runs; says how many shards are done. The child
             is stopped when this number has not grown for longer than a shard can take.
+        module: that the child runs, with the path of the arguments.
     """
     (work / "timings").mkdir(exist_ok=True)
     child_arguments = {
@@ -71,7 +77,7 @@ def run(
         "timings": str((work / "timings").absolute()),
     }
     (work / "arguments.json").write_text(json.dumps(child_arguments), encoding="utf-8")
-    command = [sys.executable, "-m", "clipn.crawl", str(work / "arguments.json")]
+    command = [sys.executable, "-m", module, str(work / "arguments.json")]
     end = monotonic() + deadline_seconds
     with log_file(work).open("ab") as log:
         child = subprocess.Popen(
@@ -79,7 +85,7 @@ def run(
             stdin=subprocess.PIPE,  # its end of file tells the child that this process is gone
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ | _environment(),
+            env=os.environ | environment(policy),
             start_new_session=True,
         )
     try:
@@ -102,8 +108,10 @@ def log_file(work: Path) -> Path:
     return work / "img2dataset.log"
 
 
-def _environment() -> dict[str, str]:
+def environment(policy: FetchPolicy) -> dict[str, str]:
+    """Variables that every process of img2dataset needs."""
     bypass = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
+    own = policy.own_server.rpartition(":")[0] or "127.0.0.1"
     return {
         "NO_ALBUMENTATIONS_UPDATE": "1",
         "WANDB_MODE": "disabled",
@@ -112,7 +120,7 @@ def _environment() -> dict[str, str]:
         "OPENCV_LOG_LEVEL": "ERROR",
         # The system's resolver knows no deadline of ours; its own would be 10 s for each name server.
         "RES_OPTIONS": os.environ.get("RES_OPTIONS", "timeout:3 attempts:2"),
-        "no_proxy": "*" if bypass == "*" else f"{bypass},127.0.0.1",
+        "no_proxy": "*" if bypass == "*" else f"{bypass},{own}",
     }
 
 
@@ -138,24 +146,35 @@ def _end_with_parent() -> None:
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def _main(path: str) -> None:
+def leave_out_unused() -> None:
+    """Keep img2dataset from importing what it does not use here: half of the start-up time of each process."""
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    sys.modules["wandb"] = types.ModuleType("wandb")
+
+
+def main(path: str, join: Callable[[FetchPolicy], None] = lambda policy: None) -> None:
+    """What the child does: call img2dataset with the arguments in the file `path`, each worker with the policy.
+
+    Args:
+        path: of the file that `run` wrote.
+        join: called before img2dataset starts.
+    """
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    arguments = json.loads(Path(path).read_text(encoding="utf-8"))
+    policy = FetchPolicy(**arguments["policy"])
+    join(policy)
     import img2dataset
 
     from clipn.bounded_downloader import BoundedDownloader
 
-    arguments = json.loads(Path(path).read_text(encoding="utf-8"))
     # The package's attribute `main` is a function of the same name.
     sys.modules["img2dataset.main"].Downloader = partial(  # type: ignore[attr-defined]
-        BoundedDownloader, FetchPolicy(**arguments["policy"]), arguments["shard_seconds"], arguments["timings"]
+        BoundedDownloader, policy, arguments["shard_seconds"], arguments["timings"]
     )
     img2dataset.download(**arguments["download"])
 
 
-# img2dataset spawns its workers, and a spawned process imports the main module as `__mp_main__`.
-if __name__ in _OWN_NAMES:
-    # img2dataset imports both and uses neither here; they are half of the start-up time of each process.
-    sys.modules["torch"] = None  # type: ignore[assignment]
-    sys.modules["wandb"] = types.ModuleType("wandb")
+if __name__ in OWN_NAMES:
+    leave_out_unused()
 if __name__ == "__main__":
-    _main(sys.argv[1])
+    main(sys.argv[1])

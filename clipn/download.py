@@ -32,7 +32,25 @@ from clipn.progress import Progress, silent
 from clipn.publish import counts, publish, require_success
 from clipn.shards import Layout
 from clipn.timing import Phases
-from clipn.webserver import LoopbackServer
+from clipn.webserver import LOOPBACK, LoopbackServer
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where img2dataset's workers are.
+
+    Attributes:
+        distributor: img2dataset's name for it.
+        module: that runs in img2dataset's process; see `clipn.crawl.run`.
+        serve_host: address of this machine at which the workers fetch local files.
+    """
+
+    distributor: str = "multiprocessing"
+    module: str = "clipn.crawl"
+    serve_host: str = LOOPBACK
+
+
+THIS_MACHINE = Place()
 
 
 def check(params: DownloadParams) -> None:
@@ -59,6 +77,7 @@ def download(
     processes: int,
     threads: int,
     progress: Progress = silent,
+    place: Place = THIS_MACHINE,
 ) -> dict[str, Any]:
     """Fetch the images of `captions_file` and write shards and manifest.
 
@@ -75,6 +94,7 @@ def download(
         processes: of img2dataset, at most; for tars, threads that decode.
         threads: per process; each waits for one address.
         progress: called with rows done and rows in all.
+        place: where img2dataset's workers are; elsewhere than here, `processes` only shapes retries.
 
     Returns:
         the stage's report: `counts` of rows in, images out, of these kept from an interrupted run, and rows
@@ -83,9 +103,9 @@ def download(
         `worker_seconds`, added up over img2dataset's processes (`network` also over their threads).
 
     Raises:
-        InvalidParams: as `check`.
         MissingInput: there is no captions file.
         InvalidData: it is no captions file, or empty.
+        InvalidParams: as `check`, or `place.serve_host` is no address of this machine.
         DownloadFailed: a smaller share than `params.min_success` arrived, or a pass was stopped by its
             deadline. The next run keeps what arrived and goes on.
     """
@@ -99,8 +119,8 @@ def download(
     resumed = work.tally().statuses[SUCCESS]
     phases = Phases()
     passes, end = 0, End.BY_ITSELF
-    with LoopbackServer(rows.files, rows.flaky) as server:
-        crawler = _Crawler(rows, server, params, processes, threads, progress, phases)
+    with LoopbackServer(rows.files, rows.flaky, place.serve_host) as server:
+        crawler = _Crawler(rows, server, params, processes, threads, progress, phases, place)
         while passes < params.passes and end != End.DEADLINE:
             missing, links = work.missing(), work.transient()
             if not missing and not links:
@@ -143,6 +163,7 @@ class _Crawler:
     threads: int
     progress: Progress
     phases: Phases
+    place: Place
 
     def fetch_shards(self, work: DownloadWork, missing: int) -> End:
         """Fetch all shards that img2dataset does not think done, and accept those that are whole meanwhile."""
@@ -186,6 +207,7 @@ class _Crawler:
             "output_folder": str((folder / "raw").absolute()),
             "output_format": "parquet",
             "incremental_mode": "incremental",
+            "distributor": self.place.distributor,
             "processes_count": processes,
             "thread_count": self.threads,
             "number_sample_per_shard": samples_per_shard,
@@ -214,6 +236,7 @@ class _Crawler:
             shard_seconds=params.shard_deadline_seconds,
             deadline_seconds=params.deadline_seconds,
             tick=tick,
+            module=self.place.module,
         )
 
 

@@ -1,4 +1,4 @@
-"""A web server on the loopback interface for files on disk, so that a downloader can fetch them like any others."""
+"""A web server for files on disk, so that a downloader can fetch them like any others; on loopback unless told else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from clipn.errors import InvalidParams
 from clipn.images import SUFFIXES
+
+LOOPBACK = "127.0.0.1"
 
 _ADDRESS = re.compile(r"/([0-9]{1,12})(\.[a-z]+)?")
 
@@ -27,16 +30,24 @@ class LoopbackServer:
     Args:
         files: what may be served.
         flaky: indices that are refused once with a 503 before they are served.
+        host: name or IPv4 address of this machine; whoever can reach it can fetch the files.
+
+    Raises:
+        InvalidParams: on entering the context, if `host` is none of this machine.
     """
 
-    def __init__(self, files: Sequence[Path], flaky: frozenset[int] = frozenset()) -> None:
+    def __init__(self, files: Sequence[Path], flaky: frozenset[int] = frozenset(), host: str = LOOPBACK) -> None:
         self._files = files
+        self._host = host
         self._to_refuse = set(flaky)
         self._lock = threading.Lock()
         self._counts: Counter[int] = Counter()
 
     def __enter__(self) -> LoopbackServer:
-        self._server = _Server(self)
+        try:
+            self._server = _Server(self, self._host)
+        except OSError as error:
+            raise InvalidParams(f"local files cannot be served at {self._host}: {error.strerror or error}") from error
         # The poll interval only bounds how long leaving the context takes.
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
@@ -56,7 +67,7 @@ class LoopbackServer:
     @property
     def host_and_port(self) -> str:
         """As they stand in its addresses."""
-        return f"127.0.0.1:{self._server.server_port}"
+        return f"{self._host}:{self._server.server_port}"
 
     @property
     def requests(self) -> dict[int, int]:
@@ -91,9 +102,9 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 1024  # the default of 5 resets connections when hundreds of threads come at once
 
-    def __init__(self, owner: LoopbackServer) -> None:
+    def __init__(self, owner: LoopbackServer, host: str) -> None:
         self.owner = owner
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__((host, 0), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hung up early is its own business."""

@@ -2,27 +2,63 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from prefect import get_run_logger
 
-from clipn import config, download
-from flows import machine, paths
+from clipn import config, download, packed
+from clipn.caption_rows import CaptionRows
+from clipn.download import Place
+from clipn.errors import InvalidParams
+from flows import cluster, machine, paths
+from flows.cluster import Node
 from flows.stage import StageProgress, stage
+
+SERVE_HOST = "CLIPN_SERVE_HOST"
 
 
 @stage("download")
 def run() -> dict[str, Any]:
     """Fetch with img2dataset, verify every shard, try again what may still come, write the manifest."""
     params = config.load()
+    captions = paths.CAPTIONS / "captions.parquet"
     report = download.download(
-        paths.CAPTIONS / "captions.parquet",
+        captions,
         paths.DOWNLOAD,
         params.download,
         processes=machine.workers(),
         threads=machine.download_threads(),
         progress=StageProgress("images"),
+        place=place(captions),
     )
     for reason, count in report["errors"].items():
         get_run_logger().info("%d without an image: %s", count, reason)
     return report
+
+
+def place(captions: Path) -> Place:
+    """This machine, or the Ray cluster. Images that are in tars are taken from there on this machine alone.
+
+    Raises:
+        ClipnError: the cluster cannot be used.
+        InvalidParams: its nodes could not fetch the local files that the captions name.
+    """
+    if cluster.address() is None or packed.is_packed(captions):
+        return download.THIS_MACHINE
+    with cluster.connected() as nodes:
+        get_run_logger().info("Downloading on a Ray cluster of %d nodes", len(nodes))
+    host = os.environ.get(SERVE_HOST) or download.THIS_MACHINE.serve_host
+    _require_reachable(host, cluster.elsewhere(nodes), captions)
+    return Place("ray", "flows.ray_crawl", host)
+
+
+def _require_reachable(host: str, far: list[Node], captions: Path) -> None:
+    if host == "0.0.0.0":
+        raise InvalidParams(f"{SERVE_HOST}={host} is no address that nodes can ask; name one of this machine's")
+    if host == download.THIS_MACHINE.serve_host and far and CaptionRows(captions).files:
+        raise InvalidParams(
+            f"{captions} names files of this machine, which the node {far[0].name} cannot fetch from {host}; "
+            f"set {SERVE_HOST} to an address of this machine that all nodes reach"
+        )

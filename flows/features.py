@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipn import backbone, config, features
-from flows import machine, paths
-from flows.shards import encode_all
+from clipn import config, features
+from flows import paths
+from flows.shards import encode_all, load
 from flows.stage import stage
 
 
@@ -14,7 +14,7 @@ from flows.stage import stage
 def run() -> dict[str, Any]:
     """Compute everything frozen once, so that training touches nothing but the no encoder."""
     params = config.load()
-    clip = backbone.load(paths.BACKBONE, machine.device())
+    clip = load(paths.BACKBONE)
     tasks = features.plan(paths.DOWNLOAD, paths.DOWNLOAD / "shards", paths.WORK / "features" / "train")
     meta = features.describe(clip, params.features, "training")
-    return encode_all(tasks, clip, meta, params.features, paths.TRAIN_FEATURES)
+    return encode_all(tasks, clip, meta, params.features, paths.TRAIN_FEATURES, paths.BACKBONE)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipn import backbone, config, features, io
-from flows import machine, paths
-from flows.shards import encode_all
+from clipn import config, features, io
+from flows import paths
+from flows.shards import encode_all, load
 from flows.stage import stage
 
 
@@ -14,8 +14,8 @@ from flows.stage import stage
 def run(name: str) -> dict[str, Any]:
     """Compute the features of an evaluation set with the same tower as the training features."""
     params = config.load()
-    clip = backbone.load(paths.BACKBONE, machine.device())
+    clip = load(paths.BACKBONE)
     folder = paths.SETS / name
     meta = features.describe(clip, params.features, "evaluation", io.read_json(folder / "classes.json"))
     tasks = features.plan(folder, folder, paths.WORK / "features" / "sets" / name)
-    return encode_all(tasks, clip, meta, params.features, paths.SET_FEATURES / name)
+    return encode_all(tasks, clip, meta, params.features, paths.SET_FEATURES / name, paths.BACKBONE)

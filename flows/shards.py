@@ -1,4 +1,4 @@
-"""Feature shards as Prefect tasks: one task per tar."""
+"""Feature shards as Prefect tasks: one task per tar, on this machine or on a Ray cluster (`flows.ray_shards`)."""
 
 from __future__ import annotations
 
@@ -12,43 +12,64 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Failed
 
-from clipn import features, store
+from clipn import backbone, features, store
 from clipn.backbone import Backbone
 from clipn.config import FeaturesParams
 from clipn.errors import ClipnError
 from clipn.features import ShardReport, ShardTask
 from clipn.io import atomic_folder
 from clipn.store import FeatureMeta
-from flows import machine
+from flows import cluster, machine
 from flows.stage import StageProgress
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=2, persist_result=False)
 def encode(name: str, shard: ShardTask, clip: Backbone, meta: FeatureMeta, params: FeaturesParams) -> Any:
     """Make one feature shard."""
+    return encode_one(name, shard, clip, meta, params, machine.workers())
+
+
+def encode_one(
+    name: str, shard: ShardTask, clip: Backbone, meta: FeatureMeta, params: FeaturesParams, workers: int
+) -> Any:
+    """Make one feature shard within a task run, which an error of the input's makes fail at once."""
     try:
         return features.encode_shard(
-            shard, clip, meta, params, workers=machine.workers(), progress=StageProgress(f"images of {name}")
+            shard, clip, meta, params, workers=workers, progress=StageProgress(f"images of {name}")
         )
     except ClipnError as error:
         get_run_logger().error("%s", error)
         return Failed(message=str(error))
 
 
+def load(folder: Path) -> Backbone:
+    """The backbone for `encode_all`: on a cluster it is only looked at here, and needs no GPU of this machine."""
+    return backbone.load(folder, "cpu" if cluster.address() else machine.device())
+
+
 def encode_all(
-    shards: Sequence[ShardTask], clip: Backbone, meta: FeatureMeta, params: FeaturesParams, out: Path
+    shards: Sequence[ShardTask],
+    clip: Backbone,
+    meta: FeatureMeta,
+    params: FeaturesParams,
+    out: Path,
+    folder: Path | None = None,
 ) -> dict[str, Any]:
     """Make all shards and move them to `out` as a finished store; gives the stage's report.
 
     Shards of an interrupted run are taken over if they are whole and their source has not changed.
+
+    Args:
+        shards, clip, meta, params: as `clipn.features` makes and takes them.
+        out: the store.
+        folder: that `clip` was loaded from. If it is given and there is a Ray cluster, that makes the shards.
     """
-    reports: list[ShardReport] = []
-    for shard in shards:
-        # One after the other: a shard's tower already uses the whole machine or GPU.
-        state = encode(shard.out.stem, shard, clip, meta, params, return_state=True)
-        if state.is_failed():
-            raise ClipnError(str(state.message))
-        reports.append(state.result())
+    if folder is not None and cluster.address():
+        from flows import ray_shards  # without a cluster nothing of Ray is imported
+
+        reports, device = ray_shards.encode_all(shards, folder, meta, params)
+    else:
+        reports, device = _one_by_one(shards, clip, meta, params), str(clip.device)
     with atomic_folder(out) as temporary:
         # The index reads every shard, so it comes first: whoever interrupts it loses none of them.
         store.write_index(temporary, [shard.out for shard in shards])
@@ -70,5 +91,18 @@ def encode_all(
             "shards_reused": sum(report.reused for report in reports),
         },
         "seconds": {phase: round(value, 3) for phase, value in seconds.items()},
-        "device": str(clip.device),
+        "device": device,
     }
+
+
+def _one_by_one(
+    shards: Sequence[ShardTask], clip: Backbone, meta: FeatureMeta, params: FeaturesParams
+) -> list[ShardReport]:
+    """A shard's tower already uses the whole machine or GPU."""
+    reports: list[ShardReport] = []
+    for shard in shards:
+        state = encode(shard.out.stem, shard, clip, meta, params, return_state=True)
+        if state.is_failed():
+            raise ClipnError(str(state.message))
+        reports.append(state.result())
+    return reports

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipn import backbone, config, features, io
-from flows import machine, paths
-from flows.shards import encode_all
+from clipn import config, features, io
+from flows import paths
+from flows.shards import encode_all, load
 from flows.stage import stage
 
 
@@ -15,7 +15,7 @@ def run(name: str) -> dict[str, Any]:
     """Compute image features before and after the projection, one set after the other."""
     params = config.load()
     folder = paths.STUDY / name
-    clip = backbone.load(folder / "backbone", machine.device())
+    clip = load(folder / "backbone")
     chosen = [params.benchmarks[key] for key in params.study.benchmarks]
     sets = dict.fromkeys(key for b in chosen for key in (b.id, *b.ood, b.fit) if key is not None)
     reports = {}
@@ -23,6 +23,6 @@ def run(name: str) -> dict[str, Any]:
         source = paths.SETS / key
         meta = features.describe(clip, params.features, "evaluation", io.read_json(source / "classes.json"))
         tasks = features.plan(source, source, paths.WORK / "study" / name / key)
-        reports[key] = encode_all(tasks, clip, meta, params.features, folder / "features" / key)
+        reports[key] = encode_all(tasks, clip, meta, params.features, folder / "features" / key, folder / "backbone")
     images = sum(report["counts"]["out"] for report in reports.values())
     return {"counts": {"images": images, "sets": len(sets)}, "sets": reports}

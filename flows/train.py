@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from clipn import config, steps
 from clipn.store import FeatureStore
-from flows import machine, paths
+from flows import cluster, machine, paths
 from flows.stage import stage
-from flows.trainer import started
+from flows.trainer import Running, started
 from flows.watch import Training, Watch
 
 
@@ -17,11 +19,11 @@ from flows.watch import Training, Watch
 def run(seed: int) -> dict[str, Any]:
     """Train on the cached features; an interrupted run goes on from its last checkpoint."""
     params = config.load().train
-    device = machine.device()
-    processes = machine.processes(device)
     pairs = len(FeatureStore.open(paths.TRAIN_FEATURES))
     total = steps.per_epoch(pairs, params.batch_size) * params.epochs
     work = paths.work_of_training(seed)
+    arguments = [str(seed), "--work", str(work), "--out", str(paths.model(seed))]
+    training = _trainer(arguments, params.batch_size)
     watch = Watch(
         Training(
             log=work / "steps.csv",
@@ -32,8 +34,7 @@ def run(seed: int) -> dict[str, Any]:
         )
     )
     start = time.perf_counter()
-    arguments = [str(seed), "--device", device, "--work", str(work), "--out", str(paths.model(seed))]
-    with started(arguments, processes, machine.workers()) as trainer:
+    with training as trainer:
         watch.until(lambda: not trainer.running())
         trainer.check()
     rates = [step.samples_per_second for step in steps.read(work / "steps.csv")]
@@ -41,6 +42,16 @@ def run(seed: int) -> dict[str, Any]:
         "counts": {"pairs": pairs, "steps": total},
         "seconds": {"train": round(time.perf_counter() - start, 3)},
         "samples_per_second": round(sorted(rates)[len(rates) // 2], 1),
-        "device": device,
-        "processes": processes,
+        "device": trainer.device,
+        "processes": trainer.processes,
     }
+
+
+def _trainer(arguments: Sequence[str], batch_size: int) -> AbstractContextManager[Running]:
+    """Training on the Ray cluster if there is one, else on this machine."""
+    if cluster.address():
+        from flows import ray_trainer  # without a cluster nothing of Ray is imported
+
+        return ray_trainer.started(arguments, batch_size)
+    device = machine.device()
+    return started(arguments, machine.processes(device), machine.workers(), device)

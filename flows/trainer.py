@@ -1,4 +1,4 @@
-"""Training in processes of their own: one, or as many as torchrun starts."""
+"""Training in processes of their own on this machine: one, or as many as torchrun starts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, Protocol
 
 from clipn.errors import ClipnError
 
@@ -18,15 +18,33 @@ PATIENCE_SECONDS = 90
 """How long training may take to end after it was asked to: a step, and a checkpoint."""
 
 
+class Running(Protocol):
+    """Training under way, here or on a cluster.
+
+    Attributes:
+        device: where it computes.
+        processes: how many train together.
+    """
+
+    device: str
+    processes: int
+
+    def running(self) -> bool: ...
+
+    def check(self) -> None: ...
+
+
 class Trainer:
-    """Training under way.
+    """Training under way on this machine.
 
     Args:
         process: `clipn train`, or the torchrun that started several of it; its standard error is read here.
+        device, processes: what it was started with.
     """
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], device: str, processes: int) -> None:
         self._process = process
+        self.device, self.processes = device, processes
         self._last: deque[str] = deque(maxlen=50)
         assert process.stderr is not None
         self._reader = threading.Thread(target=self._relay, args=(process.stderr,), daemon=True)
@@ -44,9 +62,7 @@ class Trainer:
         code = self._process.wait()
         self._reader.join(timeout=5)
         if code:
-            said = [line for line in self._last if line.startswith("error: ")]
-            reason = said[0].removeprefix("error: ") if said else f"see the lines above (exit status {code})"
-            raise ClipnError(f"training failed: {reason}")
+            raise failure(self._last, code)
 
     def stop(self) -> None:
         """Ask training to end, wait, and make it end if it does not."""
@@ -65,16 +81,25 @@ class Trainer:
             sys.stderr.write(line)
 
 
+def failure(said: Iterable[str], code: int) -> ClipnError:
+    """The error of training that ended with an exit status, from the lines that it said."""
+    errors = [line for line in said if line.startswith("error: ")]
+    reason = errors[0].removeprefix("error: ") if errors else f"see the lines above (exit status {code})"
+    return ClipnError(f"training failed: {reason}")
+
+
 @contextmanager
-def started(arguments: Sequence[str], processes: int, cores: int) -> Iterator[Trainer]:
+def started(arguments: Sequence[str], processes: int, cores: int, device: str) -> Iterator[Trainer]:
     """Start `clipn train` with `arguments`; whatever happens here, no process is left when the block ends.
 
     Args:
-        arguments: of the command.
+        arguments: of the command, without `--device`.
         processes: how many train together.
         cores: of this machine, shared among them.
+        device: where they compute.
     """
-    command = [sys.executable, "-m", "clipn", "train", "--quiet", "--end-with-parent", *arguments]
+    own = ["--quiet", "--end-with-parent", "--device", device]
+    command = [sys.executable, "-m", "clipn", "train", *own, *arguments]
     if processes > 1:
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         command = [sys.executable, *launcher, *command[1:]]
@@ -90,7 +115,7 @@ def started(arguments: Sequence[str], processes: int, cores: int) -> Iterator[Tr
         start_new_session=True,
         env={**os.environ, **threads},
     )
-    trainer = Trainer(process)
+    trainer = Trainer(process, device, processes)
     try:
         yield trainer
     finally:

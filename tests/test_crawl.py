@@ -133,3 +133,10 @@ crawl.run(arguments, policy, folder, shard_seconds=99, deadline_seconds=99, tick
     parent.kill()
     parent.wait()
     wait_for(lambda: not group(child))
+
+
+def test_the_server_of_local_files_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "example.org")
+    assert crawl.environment(POLICY)["no_proxy"] == "example.org,127.0.0.1"
+    policy = FetchPolicy(image_seconds=9, max_bytes=10, own_server="10.0.0.9:4711")
+    assert crawl.environment(policy)["no_proxy"] == "example.org,10.0.0.9"

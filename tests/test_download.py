@@ -26,7 +26,7 @@ from PIL import Image
 from clipn import captions, crawl, manifest, shards, tars
 from clipn.config import DownloadParams
 from clipn.crawl import End
-from clipn.download import _fingerprint, download
+from clipn.download import Place, _fingerprint, download
 from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInput
 from clipn.fetch_policy import FetchPolicy
 from tests.hostile import Answer, HostileServer, dripped, endless, in_turn, plain, sent
@@ -473,3 +473,16 @@ def test_deadlines_that_contradict_each_other_are_refused_before_any_work(tmp_pa
     params = dataclasses.replace(PARAMS, image_deadline_seconds=30)
     with pytest.raises(InvalidParams, match="image_deadline_seconds is 30 s, longer than shard_deadline_seconds, 20 s"):
         download(file, tmp_path / "out", params, processes=1, threads=1)
+
+
+def test_local_files_can_be_served_at_an_address_of_this_machine_only(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(picture(1, (20, 30)))
+    captions_file = write_captions(tmp_path, [("a.png", "x", False)])
+    with pytest.raises(InvalidParams, match=r"^local files cannot be served at 192\.0\.2\.254: "):
+        download(captions_file, tmp_path / "out", PARAMS, processes=1, threads=1, place=Place(serve_host="192.0.2.254"))
+    # The second address of loopback stands for one that other machines reach.
+    params = dataclasses.replace(PARAMS, private_addresses=False)
+    report = download(
+        captions_file, tmp_path / "out", params, processes=1, threads=1, place=Place(serve_host="127.0.0.2")
+    )
+    assert report["counts"]["out"] == 1

@@ -18,14 +18,14 @@ PARENT = """
 import sys, time
 from flows.trainer import started
 
-with started(sys.argv[2:], int(sys.argv[1]), cores=2) as trainer:
+with started(sys.argv[2:], int(sys.argv[1]), cores=2, device="cpu") as trainer:
     while trainer.running():
         time.sleep(0.05)
 """
 
 
 def arguments(folder: Path) -> list[str]:
-    return ["0", "--device", "cpu", "--work", str(folder / "work"), "--out", str(folder / "model")]
+    return ["0", "--work", str(folder / "work"), "--out", str(folder / "model")]
 
 
 def wait_for_steps(folder: Path, count: int) -> None:
@@ -50,7 +50,7 @@ def trainers(folder: Path) -> list[int]:
 
 def test_failure_is_told_in_the_command_s_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with started(arguments(tmp_path), 1, cores=2) as trainer:
+    with started(arguments(tmp_path), 1, cores=2, device="cpu") as trainer:
         while trainer.running():
             time.sleep(0.05)
         with pytest.raises(
@@ -65,7 +65,7 @@ def test_an_error_in_the_flow_stops_training_with_a_checkpoint(
     monkeypatch.chdir(training_project)
 
     def interrupted() -> None:
-        with started(arguments(tmp_path), 1, cores=2):
+        with started(arguments(tmp_path), 1, cores=2, device="cpu"):
             wait_for_steps(tmp_path, 2)
             raise KeyboardInterrupt
 
@@ -73,7 +73,7 @@ def test_an_error_in_the_flow_stops_training_with_a_checkpoint(
         interrupted()
     assert not trainers(tmp_path)
     assert len(list((tmp_path / "work/checkpoints").iterdir())) == 1
-    with started(arguments(tmp_path), 1, cores=2) as trainer:
+    with started(arguments(tmp_path), 1, cores=2, device="cpu") as trainer:
         trainer.check()
     assert (tmp_path / "model/no_encoder.safetensors").is_file()
 

@@ -1,0 +1,142 @@
+"""A process of `clipn train` on a node of a Ray cluster, and where such processes are put."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import ray
+
+from clipn.errors import InvalidParams
+from flows.cluster import Node, Share
+
+
+@dataclass(frozen=True)
+class Seat:
+    """What Ray gave one process.
+
+    Attributes:
+        node: Ray's name of the node.
+        address: of that node, for the other processes.
+        gpus: as CUDA_VISIBLE_DEVICES names them; none on a CPU.
+        free_port: of that node.
+    """
+
+    node: str
+    address: str
+    gpus: tuple[str, ...]
+    free_port: int
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a process said since the last look, on standard error, and its exit status if it has ended."""
+
+    code: int | None
+    lines: list[str]
+
+
+@ray.remote
+class Process:
+    """Starts one training process and tells of it. Its end ends that process, if need be after a checkpoint."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+        self._lines: list[str] = []
+
+    def seat(self) -> Seat:
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            port = probe.getsockname()[1]
+        context = ray.get_runtime_context()
+        gpus = tuple(map(str, context.get_accelerator_ids().get("GPU", ())))
+        return Seat(context.get_node_id(), ray.util.get_node_ip_address(), gpus, port)
+
+    def start(self, words: Sequence[str], folder: str, variables: Mapping[str, str]) -> None:
+        """Start `clipn train` with these words, in this folder and with these variables besides the node's own."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "clipn", "train", "--quiet", "--end-with-parent", *words],
+            cwd=folder,
+            stdin=subprocess.PIPE,  # its end tells training that this process is gone
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, **variables},
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def look(self) -> Look:
+        assert self._process is not None
+        assert self._reader is not None
+        code = self._process.poll()
+        if code is not None:
+            self._reader.join(timeout=5)
+        said, self._lines = self._lines, []
+        return Look(code, said)
+
+    def signal(self, number: int) -> None:
+        """Send a signal, if training has begun and not ended: SIGTERM asks for a checkpoint and the end."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        if number == signal.SIGKILL:
+            os.killpg(self._process.pid, number)
+        else:
+            self._process.send_signal(number)
+
+    def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._lines.append(line.rstrip("\n"))
+
+
+def share_of(nodes: Sequence[Node], processes: int, device: str) -> Share:
+    """The largest equal share of the cluster of which there are as many as processes.
+
+    Raises:
+        InvalidParams: the cluster has not so many GPUs, or CPUs.
+    """
+    gpus = 1 if device == "cuda" else 0
+    for cpus in range(max(node.cpus for node in nodes), 0, -1):
+        share = Share(cpus, gpus)
+        if sum(map(share.fits, nodes)) >= processes:
+            return share
+    raise InvalidParams(
+        f"CLIPN_PROCESSES={processes}, but the Ray cluster has room for {room(nodes, device)}: each process takes a CPU"
+        f"{' and a GPU' if gpus else ''}"
+    )
+
+
+def room(nodes: Sequence[Node], device: str) -> int:
+    """How many processes the nodes hold at most."""
+    return sum(map(Share(1, 1 if device == "cuda" else 0).fits, nodes))
+
+
+def environments(seats: Sequence[Seat], cpus: int) -> list[dict[str, str]]:
+    """The variables by which the processes find each other, as torchrun sets them; ranks are in the order of seats.
+
+    All processes of a node see all GPUs that these have, so that they can exchange data without the CPU.
+    """
+    found = []
+    for rank, seat in enumerate(seats):
+        together = [other for other in seats if other.node == seat.node]
+        variables = {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(together.index(seat)),
+            "WORLD_SIZE": str(len(seats)),
+            "MASTER_ADDR": seats[0].address,
+            "MASTER_PORT": str(seats[0].free_port),
+            "OMP_NUM_THREADS": str(cpus),
+        }
+        if seat.gpus:
+            variables["CUDA_VISIBLE_DEVICES"] = ",".join(gpu for other in together for gpu in other.gpus)
+        found.append(variables)
+    return found

@@ -1,4 +1,4 @@
-"""What people look at: the table, the plots, the page, and one metrics file for `dvc metrics diff`."""
+"""What people look at: the table, the plots, the page, and the metrics that DVC compares."""
 
 from __future__ import annotations
 
@@ -42,9 +42,11 @@ def build(
 ) -> dict[str, Any]:
     """Read what the earlier stages left under `root` and write everything in `reports/` that sums it up.
 
-    Written: `metrics.json`, `results.md`, `report.html`, `overview.png`, and `plots/` with `roc/` (a
-    file for each benchmark; seeds averaged at equal false positive rate), `auroc.csv`, `average.csv`,
-    `histograms.csv` (first seed), and where there are such results `study.csv` and `robustness.csv`.
+    Written: `metrics.json`, `headline.json` (a few of them, of the first benchmark), `results.md`,
+    `report.html`, `overview.png`, and `plots/` with `roc/` and `histograms/` (a file for each
+    benchmark; ROC curves of the seeds are averaged at equal false positive rate, histograms are those
+    of the first seed), `auroc.csv`, `average.csv`, and where there are such results `study.csv` and
+    `robustness.csv`.
 
     Args:
         names: of the benchmarks that were evaluated. Those that others are validated on follow these; the first
@@ -86,6 +88,7 @@ def build(
 
     metrics = _metrics(results, summaries)
     write_json(root / "reports/metrics.json", metrics)
+    write_json(root / "reports/headline.json", summary.headline(first, curves.drawn_of(report.curves, first)))
     for name, text in texts.items():
         write_text(root / name, text)
     with atomic_path(root / "reports/overview.png") as temporary:
@@ -93,7 +96,7 @@ def build(
     return {
         "metrics": metrics,
         "headline": {name: list(measured.sentences) for name, measured in results.benchmarks.items()},
-        "outputs": ["reports/metrics.json", *texts, "reports/overview.png"],
+        "outputs": ["reports/metrics.json", "reports/headline.json", *texts, "reports/overview.png"],
     }
 
 
@@ -120,16 +123,12 @@ def _sections(results: Results, asked: Asked, with_published: bool) -> list[Sect
 def _plot_data(results: Results, asked: Asked) -> dict[str, str]:
     """Path → CSV text."""
     summaries = [measured.summary for measured in results.benchmarks.values()]
-    histograms = {
-        (name, method): histogram
-        for name, measured in results.benchmarks.items()
-        for method, histogram in measured.drawn.histograms.items()
-    }
+    drawn = {name: measured.drawn for name, measured in results.benchmarks.items()}
     found = {
-        **{f"roc/{name}.csv": curves.roc_csv(measured.drawn.roc) for name, measured in results.benchmarks.items()},
+        **{f"roc/{name}.csv": curves.roc_csv(d.roc) for name, d in drawn.items()},
+        **{f"histograms/{name}.csv": curves.histograms_csv(d.histograms) for name, d in drawn.items()},
         "average.csv": curves.average_csv(summaries),
         "auroc.csv": curves.auroc_csv(summaries),
-        "histograms.csv": curves.histograms_csv(histograms),
     }
     if results.studies:
         found["study.csv"] = study.as_csv(results.studies, asked.study_benchmarks)

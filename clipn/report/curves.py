@@ -115,13 +115,13 @@ def auroc_csv(benchmarks: Sequence[BenchmarkSummary]) -> str:
     )
 
 
-def histograms_csv(histograms: Mapping[tuple[str, str], Histogram]) -> str:
-    """(benchmark, method) → histograms, as CSV text."""
+def histograms_csv(histograms: Mapping[str, Histogram]) -> str:
+    """Method → histograms, as CSV text."""
     return _csv(
-        ("benchmark", "method", "set_kind", "bin_centre", "density"),
+        ("method", "set_kind", "bin_centre", "density"),
         (
-            (*key, kind, f"{x:.6g}", f"{y:.6g}")
-            for key, h in histograms.items()
+            (method, kind, f"{x:.6g}", f"{y:.6g}")
+            for method, h in histograms.items()
             for kind, densities in (("ID", h.id), ("OOD", h.ood))
             for x, y in zip(h.centres, densities, strict=True)
         ),

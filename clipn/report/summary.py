@@ -158,8 +158,27 @@ def best(methods: Sequence[MethodSummary]) -> MethodSummary:
     return max(methods, key=lambda method: method.auroc[AVERAGE].mean)
 
 
+def headline(benchmark: BenchmarkSummary, names: Sequence[str]) -> dict[str, Any]:
+    """The few figures that experiments are compared by: averages over the OOD sets and seeds, as fractions.
+
+    The convention of FPR95 is a value here: in the keys it would make each a column wider than its numbers are long.
+
+    Args:
+        benchmark: where they were measured.
+        names: of some of its methods.
+    """
+    found: dict[str, Any] = {"fpr_convention": benchmark.fpr_convention}
+    if benchmark.id_accuracy is not None:
+        found["id_accuracy"] = round(benchmark.id_accuracy, 4)
+    for name in names:
+        method = benchmark.by_name[name]
+        measured = {"auroc": method.auroc, "fpr95": method.fpr95}
+        found[name] = {key: round(spreads[AVERAGE].mean, 4) for key, spreads in measured.items()}
+    return found
+
+
 def metrics(benchmarks: Sequence[BenchmarkSummary]) -> dict[str, Any]:
-    """What `dvc metrics` compares: means over seeds as fractions, rounded to six digits."""
+    """Every average there is: means over seeds as fractions, rounded to six digits."""
     found: dict[str, Any] = {}
     for benchmark in benchmarks:
         values: dict[str, Any] = {}

@@ -35,11 +35,13 @@ def build(
 def test_everything_that_is_promised_is_written(built: Built) -> None:
     project, result = built
     assert sorted(result["outputs"]) == [
+        "reports/headline.json",
         "reports/metrics.json",
         "reports/overview.png",
         "reports/plots/auroc.csv",
         "reports/plots/average.csv",
-        "reports/plots/histograms.csv",
+        "reports/plots/histograms/small.csv",
+        "reports/plots/histograms/tiny.csv",
         "reports/plots/robustness.csv",
         "reports/plots/roc/small.csv",
         "reports/plots/roc/tiny.csv",
@@ -55,6 +57,12 @@ def test_everything_that_is_promised_is_written(built: Built) -> None:
     assert result["metrics"]["study"]["red"]["small"]["1-NN"] == {"auroc": 0.7}
     assert result["metrics"]["attack"]["small"]["smooth"]["MCM"] == {"after": 0.4}
     assert result["metrics"]["robustness"]["small"]["clean"]["MCM"] == 0.9
+    assert read_json(project / "reports/headline.json") == {
+        "fpr_convention": "id-interpolated",
+        "id_accuracy": 0.75,
+        "CLIPN-CTW": {"auroc": 0.8, "fpr95": 0.25},
+        "MSP": {"auroc": 0.81, "fpr95": 0.3},
+    }
     assert result["headline"]["small"][1].startswith("Best average AUROC: MSP with 81.00.")
 
 
@@ -120,7 +128,7 @@ def test_plot_data(built: Built) -> None:
     auroc = {(r["benchmark"], r["method"], r["set"]): (r["auroc_mean"], r["auroc_std"]) for r in rows("auroc.csv")}
     assert auroc["small", "CLIPN-CTW", "dogs"] == ("0.700000", "0.100000")
     assert auroc["small", "MSP", "average"] == ("0.810000", "")
-    assert len(rows("histograms.csv")) == 4 * 2 * 40
+    assert len(rows("histograms/small.csv")) == 2 * 2 * 40
 
 
 def _drop(path: Path) -> None:

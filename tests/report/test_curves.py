@@ -88,7 +88,7 @@ def test_csv_files_hold_what_is_drawn() -> None:
     fpr = np.array([0.0, 1.0])
     rocs = {"MSP": (fpr, np.array([0.5, 1.0])), "MCM": (fpr, np.array([0.25, 1.0]))}
     assert curves.roc_csv(rocs) == "fpr,MSP,MCM\n0.0000,0.5000,0.2500\n1.0000,1.0000,1.0000\n"
-    h = {("small", "MSP"): curves.Histogram(np.array([0.25, 0.75]), np.array([2.0, 0.0]), np.array([0.5, 1.5]))}
+    h = {"MSP": curves.Histogram(np.array([0.25, 0.75]), np.array([2.0, 0.0]), np.array([0.5, 1.5]))}
     assert [(r["set_kind"], r["bin_centre"], r["density"]) for r in rows(curves.histograms_csv(h))] == [
         ("ID", "0.25", "2"),
         ("ID", "0.75", "0"),

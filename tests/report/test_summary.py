@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from clipn.report import summary
@@ -65,6 +67,23 @@ def test_metrics_are_means_under_stable_keys() -> None:
             "CLIPN-CTW": {"auroc": {"dogs": 0.7, "cars": 0.9, "average": 0.8}, "fpr95_id_interpolated": fpr95},
         }
     }
+
+
+def test_headline_is_short() -> None:
+    found = benchmark(
+        method("MSP", {"dogs": [0.92], "cars": [0.7]}, fpr95=0.25),
+        method("CLIPN-CTW", {"dogs": [0.6, 0.8], "cars": [0.9, 0.9]}, TRAINED),
+        method("1-NN", {"dogs": [0.9], "cars": [0.9]}, frozenset({"images"})),
+        seeds=(0, 1),
+        id_accuracy=2 / 3,
+    )
+    assert summary.headline(found, ["CLIPN-CTW", "MSP"]) == {
+        "fpr_convention": "id-interpolated",
+        "id_accuracy": 0.6667,
+        "CLIPN-CTW": {"auroc": 0.8, "fpr95": 0.5},
+        "MSP": {"auroc": 0.81, "fpr95": 0.25},
+    }
+    assert "id_accuracy" not in summary.headline(replace(found, id_accuracy=None), [])
 
 
 def test_metrics_without_class_names() -> None:

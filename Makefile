@@ -36,6 +36,8 @@ else
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements.lock
 endif
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@# DVC looks for a remote with a relative path in the wrong place when it works on other commits.
+	@[ -f .dvc/config.local ] || [ ! -d .git ] || $(BIN)/dvc remote modify --local storage url "$(abspath ..)/clipn-storage"
 	@touch $@
 
 repro: $(READY) ## run the main job and print its result (PROFILE=name runs another profile)

@@ -28,7 +28,7 @@ def names() -> list[str]:
 
 
 def compose(profile: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The parameters of a profile, as Hydra and so `dvc exp run -S profile=NAME` composes them.
+    """The parameters of a profile, as Hydra composes them.
 
     Args:
         profile: one of `names()`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,39 @@ from prefect.artifacts import create_table_artifact
 
 from clipn import backbone, evaluate, io, metrics, no_encoder
 from clipn.config import Params
+from clipn.evaluate import Evaluation
 from flows import evidence, machine, paths
 from flows.evidence import Sets
+
+
+def measure(params: Params, benchmark: str, methods: Sequence[str], model: Path | None = None) -> Evaluation:
+    """Score a benchmark on the pipeline's features.
+
+    Args:
+        params: of the pipeline.
+        benchmark: its name.
+        methods: names of scores.
+        model: folder of the no encoder; None for methods that need none.
+
+    Raises:
+        ClipnError: the benchmark, its features or the model are not there or do not fit together.
+    """
+    options = params.evaluate
+    clip = backbone.load(paths.BACKBONE, machine.device())
+    sets = Sets.open(params, benchmark, clip.fingerprint)
+    result = evaluate.evaluate(
+        benchmark,
+        sets.benchmark,
+        lambda name: sets.load(methods, name),
+        evidence.gather(params, sets, clip, methods, model),
+        methods,
+        options.fpr_convention,
+        replicates=options.bootstrap,
+        left_out=evidence.left_out(params, benchmark),
+    )
+    paired = None if model is None else no_encoder.read_config(model).paired_templates
+    marks = {"templates": paired or options.templates, "leave_out": params.overlap.leave_out}
+    return replace(result, metrics={**result.metrics, **marks})
 
 
 def score(
@@ -33,31 +65,10 @@ def score(
         marks: further keys of the metrics file.
         model: folder of the no encoder; None for methods that need none.
     """
-    options = params.evaluate
-    clip = backbone.load(paths.BACKBONE, machine.device())
-    sets = Sets.open(params, benchmark, clip.fingerprint)
-    result = evaluate.evaluate(
-        benchmark,
-        sets.benchmark,
-        lambda name: sets.load(methods, name),
-        evidence.gather(params, sets, clip, methods, model),
-        methods,
-        options.fpr_convention,
-        replicates=options.bootstrap,
-        left_out=evidence.left_out(params, benchmark),
-    )
-    paired = None if model is None else no_encoder.read_config(model).paired_templates
+    result = measure(params, benchmark, methods, model)
     with io.atomic_path(paths.SCORES / benchmark / f"{label}.parquet") as path:
         pq.write_table(result.scores, path)
-    io.write_json(
-        paths.METRICS / benchmark / f"{label}.json",
-        {
-            **result.metrics,
-            **(marks or {}),
-            "templates": paired or options.templates,
-            "leave_out": params.overlap.leave_out,
-        },
-    )
+    io.write_json(paths.METRICS / benchmark / f"{label}.json", {**result.metrics, **(marks or {})})
     show(f"evaluate-{benchmark}-{label}", f"{benchmark}, {label}", result.metrics)
     dropped = {"duplicate": count} if (count := sum(result.metrics["left_out"].values())) else {}
     counts = {"images": result.scores.num_rows, "methods": len(result.metrics["methods"]), "dropped": dropped}

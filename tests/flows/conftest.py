@@ -1,8 +1,14 @@
-"""A Prefect server of their own for all tests of flows, and a project that is ready for scoring."""
+"""Prefect servers for tests of flows, and a project that is ready for scoring."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +26,7 @@ from clipn.manifest import Entry
 from clipn.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.pretrain import preprocess_cfg
 from clipn.store import write_index
+from flows import server
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parent.parent.parent
@@ -29,6 +36,79 @@ ROOT = Path(__file__).parent.parent.parent
 def prefect_server() -> Iterator[None]:
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+@dataclass(frozen=True)
+class OwnServer:
+    """A server as people run it.
+
+    Attributes:
+        url: of its API.
+        home: its PREFECT_HOME.
+        environment: of processes that use it.
+    """
+
+    url: str
+    home: Path
+    environment: dict[str, str]
+
+
+@contextmanager
+def running_server(home: Path, **settings: str) -> Iterator[OwnServer]:
+    """`prefect server start` on a free loopback port, stopped at the end of the block.
+
+    Args:
+        home: its PREFECT_HOME, where server.log lies too.
+        settings: further environment variables of the server and of its users.
+    """
+    port = server._free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    modules = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment = {
+        **kept,
+        "PATH": path,
+        "PYTHONPATH": modules,
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "DO_NOT_TRACK": "1",
+        **settings,
+    }
+    log = home / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+            env=environment, cwd=home, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    try:
+        wait_until(lambda: server.answers(url) or process.poll() is not None, 120, "the server to start")
+        assert process.poll() is None, log.read_text()
+        yield OwnServer(url, home, {**environment, "PREFECT_API_URL": url})
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Ask again and again; fails the test when it takes longer."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {seconds:.0f} s for {what}")
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="session")
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
+    """One that all tests share which need worker processes or other commands beside it."""
+    with running_server(tmp_path_factory.mktemp("own_server")) as running:
+        yield running
 
 
 @pytest.fixture

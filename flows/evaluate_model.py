@@ -1,0 +1,69 @@
+"""Flow `evaluate-model`: a trained no encoder, from wherever, on benchmarks of the pipeline.
+
+The stages `evaluate` and `evaluate_imported` do the same for the models that DVC knows. This flow is for a look
+at another one: what it writes is no output of DVC, and nothing depends on it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from clipn import config, io, no_encoder, scores
+from clipn.config import Params
+from clipn.errors import ClipnError, InvalidParams
+from flows import scoring
+
+EVALUATED = Path("data/evaluated")
+"""MODEL/BENCHMARK.json and .parquet, like `reports/metrics` and `data/scores`."""
+
+
+@flow(name="evaluate-model", flow_run_name="evaluate {model}", persist_result=False)
+def evaluate_model(model: str, benchmarks: list[str] | None = None) -> State[None]:
+    """Measure a trained no encoder on the features that the pipeline has made.
+
+    Args:
+        model: Folder of the no encoder, as in models/clipn/seed-0.
+        benchmarks: Names of benchmarks in params.yaml. Empty: those of evaluate.benchmarks.
+    """
+    try:
+        params = config.load()
+        names = benchmarks or list(params.evaluate.benchmarks)
+        folder = Path(model)
+        methods = _checked(params, folder, names)
+        out = EVALUATED / _label(folder)
+        for name in names:
+            result = scoring.measure(params, name, methods, folder)
+            with io.atomic_path(out / f"{name}.parquet") as path:
+                pq.write_table(result.scores, path)
+            io.write_json(out / f"{name}.json", {**result.metrics, "model": model})
+            scoring.show(f"model-{_label(folder)}-{name}", f"{name}, {model}", result.metrics)
+            get_run_logger().info("%s: %d images scored, see %s", name, result.scores.num_rows, out / f"{name}.json")
+    except ClipnError as error:
+        return Failed(message=str(error))
+    return Completed(message=f"{', '.join(names)}: see the artifacts, or {out}")
+
+
+def _checked(params: Params, folder: Path, names: list[str]) -> list[str]:
+    """The methods to measure, after a look at everything that was asked for.
+
+    Raises:
+        ClipnError: the model or a benchmark does not exist, or no method uses a no encoder.
+    """
+    no_encoder.read_config(folder)
+    for name in names:
+        config.named(params.benchmarks, "benchmarks", name)
+    methods = [method for method in params.evaluate.methods if scores.is_trained(method)]
+    if not methods:
+        raise InvalidParams("evaluate.methods has no method that uses a no encoder, such as CLIPN-ATD")
+    return methods
+
+
+def _label(folder: Path) -> str:
+    """A name for files and artifacts."""
+    return re.sub("[^a-z0-9]+", "-", str(folder).lower()).strip("-")

@@ -1,0 +1,251 @@
+"""The Prefect UI with everything behind it: a server, the project's deployments, a worker that runs them.
+
+python -m flows.ui [--no-worker | --pool NAME]
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_API_PORT, temporary_settings
+
+from clipn.errors import ClipnError
+from flows import paths, provision, server
+
+FOLDER = paths.WORK / "prefect"
+"""Logs of the server and the workers."""
+START_SECONDS = 180
+"""A slow machine migrates a new database in about a minute."""
+PATIENCE_SECONDS = 120
+"""How long runs may take to end after they were asked to; a trainer writes a checkpoint."""
+STOP_SECONDS = 20
+"""The same for a server, and for a worker without runs."""
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+
+
+class UiFailed(ClipnError):
+    """The server or a worker cannot be started or ended by itself."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command until it is interrupted or nothing is left to wait for."""
+    parser = argparse.ArgumentParser(prog="python -m flows.ui", description="Prefect server, deployments and worker.")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--no-worker", action="store_true", help="runs wait until a worker takes them")
+    only.add_argument("--pool", help="start only a worker for this pool, such as gpu; server and deployments stay")
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    try:
+        with ExitStack() as stack:
+            _run(stack, options.pool, not options.no_worker)
+    except KeyboardInterrupt:
+        print("Ended.")
+    except ClipnError as error:
+        sys.exit(f"error: {error}")
+
+
+def _run(stack: ExitStack, pool: str | None, with_worker: bool) -> None:
+    """Start what is missing, say how to use it, and wait."""
+    if not provision.DEPLOYMENTS.is_file():
+        raise UiFailed(f"{provision.DEPLOYMENTS} does not exist in {Path.cwd()}; run this in the project's folder")
+    started: dict[Path, subprocess.Popen[bytes]] = {}
+    url = _running()
+    if url is not None:
+        print(f"Using the Prefect server at {url}.", flush=True)
+    elif pool is not None:
+        raise UiFailed("there is no Prefect server that a worker could work for; set PREFECT_API_URL to its address")
+    else:
+        url = _start_server(stack, started)
+    if pool is None:
+        print("Applying prefect.yaml …", flush=True)
+        provision.provision(url, environment())
+    if with_worker:
+        _start_worker(stack, started, url, pool or "default")
+    if pool is None:
+        print(_help(url), flush=True)
+    if not started:
+        return print("Everything runs already.")
+    print(f"Logs: {', '.join(map(str, started))}\nCtrl-C ends what was started here.", flush=True)
+    _wait(started)
+
+
+def environment() -> dict[str, str]:
+    """Of every process that is started here: this Python first, since commands of stages say `python`."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def _running() -> str | None:
+    """Address of the server to use, if there is one.
+
+    Raises:
+        UiFailed: the configured one does not answer, or something else has the port.
+    """
+    configured: str | None = PREFECT_API_URL.value()
+    if configured is not None:
+        if not server.answers(configured):
+            raise UiFailed(f"the Prefect server at {configured} does not answer; start it, or unset PREFECT_API_URL")
+        return configured
+    port = PREFECT_SERVER_API_PORT.value()
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)):
+            return None
+    url = _url(port)
+    if not server.answers(url):
+        raise UiFailed(
+            f"port {port} is used by another program, or by a Prefect server that is still starting; "
+            "choose another port with PREFECT_SERVER_API_PORT, or try again"
+        )
+    return url
+
+
+def _start_server(stack: ExitStack, started: dict[Path, subprocess.Popen[bytes]]) -> str:
+    port = PREFECT_SERVER_API_PORT.value()
+    url, log = _url(port), FOLDER / "server.log"
+    print("Starting the Prefect server (the first start makes its database, up to a minute) …", flush=True)
+    command = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    process = stack.enter_context(_child(command, log, environment()))
+    started[log] = process
+    _until(lambda: server.answers(url), process, log)
+    return url
+
+
+def _start_worker(stack: ExitStack, started: dict[Path, subprocess.Popen[bytes]], url: str, pool: str) -> None:
+    """Start this folder's worker of a pool, unless it runs."""
+    log = FOLDER / f"worker-{pool}.log"
+    name = f"{socket.gethostname()} {Path.cwd().name}"
+    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+        try:
+            client.read_work_pool(pool)
+        except ObjectNotFound as error:
+            raise UiFailed(
+                f"the server has no work pool {pool!r}; 'python -m flows.ui --no-worker' makes the pools"
+            ) from error
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        lock = stack.enter_context((FOLDER / f"worker-{pool}.lock").open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"A worker of this folder for pool {pool} runs already.", flush=True)
+            return
+        print(f"Starting a worker for pool {pool} …", flush=True)
+        command = ["worker", "start", "--pool", pool, "--name", name]
+        process = stack.enter_context(_child(command, log, {**environment(), "PREFECT_API_URL": url}))
+        stack.callback(_end_runs, process)
+        started[log] = process
+        _until(lambda: b"started!" in log.read_bytes(), process, log)
+
+
+def _help(url: str) -> str:
+    """What to do next."""
+    ui = url.removesuffix("/api")
+    names = [entry["name"] for entry in yaml.safe_load(provision.DEPLOYMENTS.read_text())["deployments"]]
+    return f"""
+Prefect UI: {ui}
+  Deployments ({", ".join(names)}): {ui}/deployments
+  Retrain now:      open 'retrain' there and choose Run, or
+                    PREFECT_API_URL={url} prefect deployment run retrain/retrain
+  Retrain nightly:  open 'retrain' there and switch its schedule on
+"""
+
+
+def _wait(started: dict[Path, subprocess.Popen[bytes]]) -> None:
+    """Wait until one of the processes ends, which none should."""
+    while True:
+        for log, process in started.items():
+            if process.poll() is not None:
+                raise UiFailed(f"{log.stem} ended (exit status {process.returncode}); {log} says why")
+        time.sleep(0.5)
+
+
+def _until(ready: Any, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise UiFailed(f"{log.stem} did not start; {log} says why")
+        time.sleep(0.2)
+
+
+@contextmanager
+def _child(command: list[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A `prefect` command; it and all processes below it have ended when the block ends."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", *command],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches this process alone, which ends them in order
+            preexec_fn=_end_with_parent,
+        )
+    try:
+        yield process
+    finally:
+        _stop(process)
+
+
+def _end_with_parent() -> None:
+    """In the new process: end when its parent does, even by `kill -9`, and listen to interrupts."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    # A command in the background of a script ignores them and would pass that on; Prefect needs them to end.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End a server or worker and everything below it."""
+    with suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        _, left = psutil.wait_procs(family, timeout=STOP_SECONDS)
+        for member in left:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
+    try:
+        process.wait(timeout=STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _end_runs(worker: subprocess.Popen[bytes]) -> None:
+    """Ask a worker's runs to end, and wait: at its own end it would give them too little time for a checkpoint."""
+    with suppress(psutil.NoSuchProcess):
+        runs = psutil.Process(worker.pid).children()
+        if runs:
+            print(f"Ending {len(runs)} run(s); training writes a checkpoint first …", flush=True)
+        for run in runs:
+            with suppress(psutil.NoSuchProcess):
+                run.terminate()
+        psutil.wait_procs(runs, timeout=PATIENCE_SECONDS)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}/api"
+
+
+if __name__ == "__main__":
+    main()

@@ -107,7 +107,7 @@ class Own:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
             )
 
     def url(self) -> str:
@@ -137,10 +137,12 @@ class Own:
                 continue
 
 
-def _end_with_parent() -> None:
-    """In a new process: have it ended when its parent is gone, however that went. Only Linux can."""
-    if sys.platform == "linux":
+def end_with_parent() -> None:
+    """In a new process, as `preexec_fn`: end when its parent does, even by `kill -9`, and listen to interrupts."""
+    if sys.platform == "linux":  # no other system has it
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    # A command in the background of a script ignores them and would pass that on; Prefect needs them to end.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _url(port: int) -> str:

@@ -6,7 +6,6 @@ python -m flows.ui [--no-worker | --pool NAME]
 from __future__ import annotations
 
 import argparse
-import ctypes
 import fcntl
 import os
 import signal
@@ -36,8 +35,6 @@ PATIENCE_SECONDS = 120
 """How long runs may take to end after they were asked to; a trainer writes a checkpoint."""
 STOP_SECONDS = 20
 """The same for a server, and for a worker without runs."""
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
 
 
 class UiFailed(ClipnError):
@@ -196,19 +193,12 @@ def _child(command: list[str], log: Path, environment: dict[str, str]) -> Iterat
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches this process alone, which ends them in order
-            preexec_fn=_end_with_parent,
+            preexec_fn=server.end_with_parent,
         )
     try:
         yield process
     finally:
         _stop(process)
-
-
-def _end_with_parent() -> None:
-    """In the new process: end when its parent does, even by `kill -9`, and listen to interrupts."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    # A command in the background of a script ignores them and would pass that on; Prefect needs them to end.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

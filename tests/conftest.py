@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ import yaml
 from clipn import backbone, feature_writer, profiles
 from clipn.store import FeatureBatch, FeatureMeta, write_index, write_shard
 from tests.training_data import unit, write_pairs
+
+# A test run in the background of a script ignores interrupts, and what the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 

@@ -43,6 +43,7 @@ GONE_SECONDS = 60.0
 END_SECONDS = 150.0
 """How long a cancelled stage may take to write what it has."""
 LOGS_AT_ONCE = 200
+ENGINE = "Engine execution exited with unexpected exception"
 
 
 def deployment(stage: str) -> str | None:
@@ -162,7 +163,9 @@ def _print_log(client: SyncPrefectClient, asked: FlowRun, offset: int) -> int:
     chosen = LogFilter.model_validate({"flow_run_id": {"any_": [asked.id]}})
     new = client.read_logs(chosen, limit=LOGS_AT_ONCE, offset=offset, sort=LogSort.TIMESTAMP_ASC)
     for line in new:
-        print(line.message, flush=True)
+        # Of a run that has failed, Prefect's engine also logs where in itself; the state's message says why.
+        if not line.message.startswith(ENGINE):
+            print(line.message, flush=True)
     return len(new)
 
 

@@ -63,7 +63,8 @@ def postgres() -> Iterator[Postgres]:
     if programs is None:
         pytest.skip("PostgreSQL is not installed")
     # It refuses to run as root, and a folder of pytest's would be closed to another user.
-    other = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    runuser = shutil.which("runuser") or "/usr/sbin/runuser"  # which not every path of root's has
+    other = [runuser, "-u", "postgres", "--"] if os.geteuid() == 0 else []
     folder = Path(tempfile.mkdtemp(prefix="postgres"))
     try:
         (folder / "password").write_text(PASSWORD)

@@ -44,7 +44,7 @@ def answers(url: str) -> bool:
 
 def existing() -> str | None:
     """The API address of the configured server, or of one on this machine's default port."""
-    local = _url(DEFAULT_PORT)
+    local = loopback(DEFAULT_PORT)
     return PREFECT_API_URL.value() or (local if answers(local) else None)
 
 
@@ -98,7 +98,7 @@ class Own:
     def _start(self) -> None:
         # Not the default port: other runs would take this server for one that stays.
         port = _free_port()
-        self._url = _url(port)
+        self._url = loopback(port)
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -145,7 +145,8 @@ def end_with_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _url(port: int) -> str:
+def loopback(port: int) -> str:
+    """API address of a server on this machine."""
     return f"http://127.0.0.1:{port}/api"
 
 

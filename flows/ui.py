@@ -105,7 +105,7 @@ def _running() -> str | None:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)):
             return None
-    url = _url(port)
+    url = server.loopback(port)
     if not server.answers(url):
         raise UiFailed(
             f"port {port} is used by another program, or by a Prefect server that is still starting; "
@@ -116,7 +116,7 @@ def _running() -> str | None:
 
 def _start_server(stack: ExitStack, started: dict[Path, subprocess.Popen[bytes]]) -> str:
     port = PREFECT_SERVER_API_PORT.value()
-    url, log = _url(port), FOLDER / "server.log"
+    url, log = server.loopback(port), FOLDER / "server.log"
     print("Starting the Prefect server (the first start makes its database, up to a minute) …", flush=True)
     command = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
     process = stack.enter_context(_child(command, log, environment()))
@@ -231,10 +231,6 @@ def _end_runs(worker: subprocess.Popen[bytes]) -> None:
 
 def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
-
-
-def _url(port: int) -> str:
-    return f"http://127.0.0.1:{port}/api"
 
 
 if __name__ == "__main__":

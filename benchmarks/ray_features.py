@@ -26,7 +26,8 @@ from clipn import backbone, config, features, manifest, profiles, tars
 from clipn.config import FeaturesParams
 from clipn.manifest import Entry
 from clipn.pretrain import preprocess_cfg
-from flows import cluster, shards
+from flows import shards
+from flows.ray import cluster
 
 SIDE = 64
 MODEL = {

@@ -32,6 +32,15 @@ PATIENCE_SECONDS = 110
 _POLL_SECONDS = 0.2
 _OWN = {"DVC_ROOT", "DVC_STAGE", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}
 """Variables that speak of this process's own repository and stage, not of the child's."""
+UNDATED = {
+    f"PREFECT_LOGGING_FORMATTERS_STANDARD_{kind}": f"%(levelname)-7s | {what} - %(message)s"
+    for kind, what in (
+        ("FORMAT", "%(name)s"),
+        ("FLOW_RUN_FMT", "Flow run %(flow_run_name)r"),
+        ("TASK_RUN_FMT", "Task run %(task_run_name)r"),
+    )
+}
+"""Settings for Prefect in a command whose lines go into a log that dates them itself."""
 _OWN_RUN = "PREFECT__"
 """The beginning of those that speak of its flow run."""
 

@@ -27,6 +27,7 @@ from typing import Any
 import psutil
 
 from clipn.errors import ClipnError
+from flows import processes
 from flows.dispatch import LENGTH_BYTES, STREAMS, log_of, socket_of
 from flows.stages import STAGES
 
@@ -82,7 +83,7 @@ class Companion:
         server = importlib.import_module("flows.server")
         self._server = server.Own(log_of(dvc)) if server.existing() is None else None
         for name in STAGES:
-            importlib.import_module(f"flows.{name}")
+            importlib.import_module(f"flows.stages.{name}")
 
     def serve(self) -> None:
         """Run stages until the command has ended."""
@@ -98,7 +99,7 @@ class Companion:
                 self._server.stop()
 
     def _owned(self) -> bool:
-        return self._dvc.is_running() and self._dvc.status() != psutil.STATUS_ZOMBIE
+        return processes.alive(self._dvc)
 
     def _answer(self, connection: socket.socket) -> None:
         request = Request.read(connection)

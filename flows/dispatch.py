@@ -23,8 +23,9 @@ from types import FrameType
 import psutil
 
 from clipn.errors import ClipnError
+from flows import paths
 
-FOLDER = Path("data/work/companion")
+FOLDER = paths.WORK / "companion"
 """Socket and log of each `dvc` command's companion, named by the command's process."""
 START_SECONDS = 60
 LENGTH_BYTES = 8

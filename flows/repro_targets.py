@@ -41,8 +41,10 @@ def repro_targets(targets: list[str], force: bool = False) -> State[None]:
 
 
 def _repro(arguments: list[str]) -> None:
-    folder, api = Path.cwd(), server.existing()
-    environment = children.environment(folder, {"PREFECT_API_URL": api} if api else None)
+    folder, settings = Path.cwd(), dict(children.UNDATED)
+    if api := server.existing():
+        settings["PREFECT_API_URL"] = api
+    environment = children.environment(folder, settings)
     said: deque[str] = deque(maxlen=40)
 
     def say(line: str) -> None:

@@ -9,7 +9,6 @@ leaves it to Prefect, which starts a temporary server for it.
 from __future__ import annotations
 
 import ctypes
-import os
 import signal
 import socket
 import subprocess
@@ -20,15 +19,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Crashed
 
 from clipn.errors import ClipnError
+from flows import processes
 
 DEFAULT_PORT = 4200
 START_SECONDS = 120
+STOP_SECONDS = 10
 PR_SET_PDEATHSIG = 1
 """Of Linux's prctl."""
 
@@ -46,6 +48,12 @@ def existing() -> str | None:
     """The API address of the configured server, or of one on this machine's default port."""
     local = loopback(DEFAULT_PORT)
     return PREFECT_API_URL.value() or (local if answers(local) else None)
+
+
+def require(url: str) -> None:
+    """Raises ClipnError if no Prefect API answers at the configured address."""
+    if not answers(url):
+        raise ClipnError(f"the Prefect server at {url} does not answer; start it, or unset PREFECT_API_URL")
 
 
 @contextmanager
@@ -68,10 +76,7 @@ def selected(own: str | None = None) -> Iterator[None]:
     if url is None:
         yield
         return
-    if not answers(url):
-        raise ClipnError(
-            f"the Prefect server at {url} does not answer; start it, or unset PREFECT_API_URL to go without"
-        )
+    require(url)
     with temporary_settings({PREFECT_API_URL: url}):
         yield
 
@@ -97,7 +102,7 @@ class Own:
 
     def _start(self) -> None:
         # Not the default port: other runs would take this server for one that stays.
-        port = _free_port()
+        port = free_port()
         self._url = loopback(port)
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         with self._log.open("ab") as output:
@@ -127,14 +132,9 @@ class Own:
 
     def stop(self) -> None:
         """End it and all its processes."""
-        for kind in (signal.SIGTERM, signal.SIGKILL):
-            if self._process.poll() is not None:
-                return
-            os.killpg(self._process.pid, kind)
-            try:
-                self._process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                continue
+        if self._process.poll() is None:
+            processes.end([psutil.Process(self._process.pid)], STOP_SECONDS)
+        self._process.wait()
 
 
 def end_with_parent() -> None:
@@ -150,7 +150,7 @@ def loopback(port: int) -> str:
     return f"http://127.0.0.1:{port}/api"
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

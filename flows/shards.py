@@ -1,4 +1,4 @@
-"""Feature shards as Prefect tasks: one task per tar, on this machine or on a Ray cluster (`flows.ray_shards`)."""
+"""Feature shards as Prefect tasks: one task per tar, on this machine or on a Ray cluster (`flows.ray.shards`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from clipn.errors import ClipnError
 from clipn.features import ShardReport, ShardTask
 from clipn.io import atomic_folder
 from clipn.store import FeatureMeta
-from flows import cluster, machine
+from flows import machine
+from flows.ray import cluster
 from flows.stage import StageProgress
 
 
@@ -65,7 +66,7 @@ def encode_all(
         folder: that `clip` was loaded from. If it is given and there is a Ray cluster, that makes the shards.
     """
     if folder is not None and cluster.address():
-        from flows import ray_shards  # without a cluster nothing of Ray is imported
+        from flows.ray import shards as ray_shards  # without a cluster nothing of Ray is imported
 
         reports, device = ray_shards.encode_all(shards, folder, meta, params)
     else:

@@ -76,7 +76,7 @@ def command(name: str, words: Sequence[str], own_server: str | None = None, tag:
         own_server: address of the Prefect server that belongs to the `dvc` command; None finds another one.
         tag: of the flow run.
     """
-    run: Flow[..., dict[str, Any]] = importlib.import_module(f"flows.{name}").run
+    run: Flow[..., dict[str, Any]] = importlib.import_module(f"flows.stages.{name}").run
     parameters = inspect.signature(run.fn, eval_str=True).parameters
     try:
         values = {key: of.annotation(word) for (key, of), word in zip(parameters.items(), words, strict=True)}

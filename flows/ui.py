@@ -25,7 +25,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_API_PORT, temporary_settings
 
 from clipn.errors import ClipnError
-from flows import paths, provision, server
+from flows import paths, processes, provision, server
 
 FOLDER = paths.WORK / "prefect"
 """Logs of the server and the workers."""
@@ -94,12 +94,11 @@ def _running() -> str | None:
     """Address of the server to use, if there is one.
 
     Raises:
-        UiFailed: the configured one does not answer, or something else has the port.
+        ClipnError: the configured one does not answer, or something else has the port.
     """
     configured: str | None = PREFECT_API_URL.value()
     if configured is not None:
-        if not server.answers(configured):
-            raise UiFailed(f"the Prefect server at {configured} does not answer; start it, or unset PREFECT_API_URL")
+        server.require(configured)
         return configured
     port = PREFECT_SERVER_API_PORT.value()
     with socket.socket() as probe:
@@ -198,35 +197,17 @@ def _child(command: list[str], log: Path, environment: dict[str, str]) -> Iterat
     try:
         yield process
     finally:
-        _stop(process)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a server or worker and everything below it."""
-    with suppress(psutil.NoSuchProcess):
-        family = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
-        _, left = psutil.wait_procs(family, timeout=STOP_SECONDS)
-        for member in left:
-            with suppress(psutil.NoSuchProcess):
-                member.kill()
-    try:
-        process.wait(timeout=STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
+        if process.poll() is None:
+            processes.end([psutil.Process(process.pid)], STOP_SECONDS)
         process.wait()
 
 
 def _end_runs(worker: subprocess.Popen[bytes]) -> None:
     """Ask a worker's runs to end, and wait: at its own end it would give them too little time for a checkpoint."""
     with suppress(psutil.NoSuchProcess):
-        runs = psutil.Process(worker.pid).children()
-        if runs:
+        if runs := psutil.Process(worker.pid).children():
             print(f"Ending {len(runs)} run(s); training writes a checkpoint first …", flush=True)
-        for run in runs:
-            with suppress(psutil.NoSuchProcess):
-                run.terminate()
-        psutil.wait_procs(runs, timeout=PATIENCE_SECONDS)
+            processes.end(runs, PATIENCE_SECONDS)
 
 
 def _interrupt(number: int, frame: Any) -> None:

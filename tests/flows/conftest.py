@@ -61,7 +61,7 @@ def running_server(home: Path, **settings: str) -> Iterator[OwnServer]:
         home: its PREFECT_HOME, where server.log lies too.
         settings: further environment variables of the server and of its users.
     """
-    port = server._free_port()
+    port = server.free_port()
     url = f"http://127.0.0.1:{port}/api"
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     modules = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -95,13 +95,13 @@ def running_server(home: Path, **settings: str) -> Iterator[OwnServer]:
             process.kill()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 45, what: str = "what should be so by now") -> None:
     """Ask again and again; fails the test when it takes longer."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             pytest.fail(f"waited {seconds:.0f} s for {what}")
-        time.sleep(0.2)
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")

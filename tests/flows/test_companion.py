@@ -8,8 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ import psutil
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
+
+from tests.flows.conftest import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 SLEEPY = '''
@@ -84,9 +85,10 @@ class Project:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
-    shutil.copytree(ROOT / "flows", tmp_path / "flows", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "flows/stages.py").write_text('STAGES = ("sleepy",)\n')
-    (tmp_path / "flows/sleepy.py").write_text(SLEEPY)
+    shutil.copytree(ROOT / "flows", tmp_path / "flows", ignore=shutil.ignore_patterns("__pycache__", "stages"))
+    (tmp_path / "flows/stages").mkdir()
+    shutil.copy(ROOT / "flows/stages/__init__.py", tmp_path / "flows/stages")
+    (tmp_path / "flows/stages/sleepy.py").write_text(SLEEPY)
     shutil.copy(ROOT / "prefect.toml", tmp_path)
     subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=tmp_path, check=True)
     url = PREFECT_API_URL.value()
@@ -95,13 +97,6 @@ def project(tmp_path: Path) -> Iterator[Project]:
     yield project
     for process in project.left():
         process.kill()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 45) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
-        time.sleep(0.05)
 
 
 def states() -> dict[str, str]:

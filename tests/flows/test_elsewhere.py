@@ -17,7 +17,8 @@ from prefect.settings import PREFECT_API_URL
 
 from clipn.errors import ClipnError, InvalidParams
 from flows import elsewhere, server
-from tests.flows.test_companion import Project, project, states, wait_until
+from tests.flows.conftest import wait_until
+from tests.flows.test_companion import Project, project, states
 
 __all__ = ["project"]
 
@@ -58,9 +59,8 @@ def shared(project: Project) -> Iterator[Project]:
 @pytest.mark.timeout(240)
 def test_stages_run_where_they_are_sent(shared: Project) -> None:
     # The two stages have different names for the variable that sends them.
-    (shared.folder / "flows/stages.py").write_text('STAGES = ("sleepy", "weary")\n')
-    sleepy = (shared.folder / "flows/sleepy.py").read_text()
-    (shared.folder / "flows/weary.py").write_text(sleepy.replace('"sleepy"', '"weary"'))
+    sleepy = (shared.folder / "flows/stages/sleepy.py").read_text()
+    (shared.folder / "flows/stages/weary.py").write_text(sleepy.replace('"sleepy"', '"weary"'))
     shared.write(first=0, second=0, third=0)
     text = (shared.folder / "dvc.yaml").read_text().replace("sleepy second", "weary second")
     (shared.folder / "dvc.yaml").write_text(text)

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from prefect.client.orchestration import get_client
 
-from flows import evaluate
 from flows.evaluate_model import evaluate_model
+from flows.stages import evaluate
 
 
 def test_it_measures_what_the_stage_measures_and_touches_none_of_its_files(scored_project: Path) -> None:

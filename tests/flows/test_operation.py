@@ -25,6 +25,7 @@ from prefect.states import Cancelling
 from prefect.workers.process import ProcessWorker
 
 from flows import provision
+from flows.processes import alive
 from tests.flows import tiny_pipeline
 from tests.flows.conftest import OwnServer, wait_until
 
@@ -43,7 +44,7 @@ deployments:
     work_pool: {name: default, job_variables: {working_dir: .}}
     pull: []
   - name: retrain
-    entrypoint: flows.retrain.retrain
+    entrypoint: flows.retrain.flow.retrain
     work_pool: {name: default, job_variables: {working_dir: .}}
     pull: []
   - name: secret
@@ -230,7 +231,7 @@ def test_a_cancelled_run_ends_with_all_its_processes(operation: Operation) -> No
     ended = operation.ends(run)
     assert ended.state is not None
     assert ended.state.is_cancelled()
-    wait_until(lambda: not any(process.is_running() for process in processes), 30, "the stage's processes to end")
+    wait_until(lambda: not any(map(alive, processes)), 30, "the stage's processes to end")
     assert not (operation.folder / "never").exists()
     dvc = subprocess.run(
         [sys.executable, "-m", "dvc", "status"], cwd=operation.folder, capture_output=True, text=True, check=False
@@ -284,7 +285,7 @@ def test_the_end_of_the_command_ends_its_runs(operation: Operation) -> None:
     assert {process.pid for process in processes} <= {process.pid for process in family}
     operation.ui.send_signal(signal.SIGTERM)
     assert operation.ui.wait(60) == 0
-    assert not any(process.is_running() for process in family)
+    assert not any(map(alive, family))
     ended = operation.ends(run, 1)
     assert ended.state is not None
     assert ended.state.is_crashed()

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from clipn import FeatureStore, manifest, profiles
-from flows import (
+from flows.stages import (
     attack,
     backbone,
     baselines,

@@ -29,7 +29,7 @@ def test_the_configured_server_comes_first(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_configured_server_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    silent = server.loopback(server._free_port())
+    silent = server.loopback(server.free_port())
     with (
         temporary_settings({PREFECT_API_URL: silent}),
         pytest.raises(ClipnError, match=r"does not answer; start it, or unset PREFECT_API_URL"),

@@ -71,7 +71,7 @@ def postgres() -> Iterator[Postgres]:
         if other:
             for path in (folder, folder / "password"):
                 shutil.chown(path, "postgres")
-        data, port = folder / "data", server._free_port()
+        data, port = folder / "data", server.free_port()
         initdb = [programs / "initdb", "-D", data, "-U", "prefect", "-A", "scram-sha-256"]
         quiet = {"cwd": folder, "check": True, "stdout": subprocess.DEVNULL}
         subprocess.run([*other, *initdb, "--pwfile", folder / "password"], **quiet)  # type: ignore[call-overload]

@@ -29,7 +29,7 @@ def test_every_stage_of_the_graph_has_a_flow_and_every_flow_a_stage() -> None:
     assert set(graph()) == set(STAGES)
     for name, command in graph().items():
         assert command.split()[:4] == ["python", "-m", "flows", name]
-        assert import_module(f"flows.{name}").run.name == name
+        assert import_module(f"flows.stages.{name}").run.name == name
 
 
 def test_stages_of_the_other_files_run_in_the_project_s_root() -> None:

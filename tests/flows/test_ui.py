@@ -21,6 +21,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.utilities.templating import apply_values
 
 from flows import server
+from flows.processes import alive
 from tests.flows.conftest import ROOT, OwnServer, wait_until
 
 pytestmark = pytest.mark.timeout(240)
@@ -31,7 +32,7 @@ class Ui:
     """The command in a folder of its own, as on a machine that never saw it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, server._free_port()
+        self.folder, self.port = folder, server.free_port()
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         modules = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self.environment = {
@@ -128,7 +129,7 @@ def test_it_starts_all_keeps_what_was_chosen_and_leaves_nothing(started: Ui) -> 
         assert len(family) >= 2
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
-        assert not [member for member in family if member.is_running()]
+        assert not list(filter(alive, family))
         assert not server.answers(ui.url)
 
 
@@ -136,7 +137,7 @@ def test_server_and_worker_end_with_the_command_even_if_it_is_killed(started: Ui
     with started.running() as process:
         family = psutil.Process(process.pid).children(recursive=True)
         process.kill()
-        wait_until(lambda: not any(member.is_running() for member in family), 30, "server and worker to end too")
+        wait_until(lambda: not any(map(alive, family)), 30, "server and worker to end too")
 
 
 def test_a_port_that_something_else_has(ui: Ui) -> None:

@@ -16,9 +16,10 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from clipn import gate
 from clipn.errors import InvalidData, MissingInput
 from clipn.gate import Limits, Means, Row, Seeds, Verdict
-from flows import paths, publish
-from flows.git import GitFailed
-from flows.workspace import Workspace
+from flows import paths
+from flows.retrain import publish
+from flows.retrain.git import GitFailed
+from flows.retrain.workspace import Workspace
 
 PARAMS = Path("params.yaml")
 

@@ -11,7 +11,7 @@ import yaml
 
 from clipn import backbone
 from clipn import words as library
-from flows import baselines, words
+from flows.stages import baselines, words
 
 
 def choose(**options: Any) -> None:

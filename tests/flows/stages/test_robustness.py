@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from clipn import wordnet
-from flows import robustness
+from flows.stages import robustness
 from tests.small_sets import illustrate
 
 METHODS = {"MCM": 1, "CLIPN-CTW": 2, "1-NN": 1}

@@ -1,4 +1,4 @@
-"""The child process in which img2dataset runs, for a Ray cluster: `python -m flows.ray_crawl ARGUMENTS.json`.
+"""The child process in which img2dataset runs, for a Ray cluster: `python -m flows.ray.crawl ARGUMENTS.json`.
 
 It is the cluster's driver, so whatever it started on any node ends with it.
 """
@@ -9,7 +9,7 @@ import sys
 
 from clipn import crawl
 from clipn.fetch_policy import FetchPolicy
-from flows import cluster
+from flows.ray import cluster
 
 
 def _join(policy: FetchPolicy) -> None:

@@ -26,8 +26,9 @@ from clipn.config import FeaturesParams
 from clipn.errors import ClipnError, InvalidParams
 from clipn.features import ShardReport, ShardTask
 from clipn.store import FeatureMeta
-from flows import cluster, machine, shards
-from flows.cluster import Node, Share
+from flows import machine, shards
+from flows.ray import cluster
+from flows.ray.cluster import Node, Share
 from flows.stage import StageProgress
 
 LOOK_SECONDS = 2.0

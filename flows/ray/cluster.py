@@ -29,7 +29,7 @@ PROBE_SECONDS = 60
 """How long a node may take to answer; its first process has to start in this time."""
 DOUBT_SECONDS = 3.0
 """How long the end of a node may take to be known everywhere."""
-CODE = Path(__file__).parent.parent
+CODE = Path(__file__).parent.parent.parent
 """The folder that holds this package, in a run of the pipeline the project's folder."""
 PACKAGES = ("img2dataset", "open_clip", "prefect", "pyarrow", "torch")
 """What every node needs besides Ray, by the names that are imported."""

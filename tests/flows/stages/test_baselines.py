@@ -11,7 +11,7 @@ import yaml
 
 from clipn import manifest, scores
 from clipn.manifest import Entry
-from flows import baselines
+from flows.stages import baselines
 
 
 def test_methods_without_a_no_encoder_are_measured_once(scored_project: Path) -> None:

@@ -13,7 +13,7 @@ import yaml
 
 from clipn import backbone, no_encoder
 from clipn.no_encoder import NoEncoderConfig, NoTextEncoder
-from flows import evaluate, evaluate_imported
+from flows.stages import evaluate, evaluate_imported
 
 
 @pytest.fixture

@@ -18,13 +18,13 @@ from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL
 
 from flows import children
-from flows.retrain import main, retrain
+from flows.retrain.flow import main, retrain
 from tests.flows import tiny_pipeline
 from tests.flows.tiny_pipeline import STAGES, Project
 
 pytestmark = pytest.mark.timeout(300)  # each run of the flow starts DVC four times
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent.parent.parent
 RESULTS = [
     "dvc.lock",
     "reports/metrics.json",
@@ -33,7 +33,7 @@ RESULTS = [
     "reports/metrics/b/seed-2.json",
     "reports/results.md",
 ]
-FLOW = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from flows.retrain import retrain; retrain()"
+FLOW = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from flows.retrain.flow import retrain; retrain()"
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from typing import Any
 
 from clipn import config
 from flows import paths
-from flows.backbone import obtain
 from flows.stage import stage
+from flows.stages.backbone import obtain
 
 
 @stage("study_backbone")

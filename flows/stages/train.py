@@ -9,7 +9,8 @@ from typing import Any
 
 from clipn import config, steps
 from clipn.store import FeatureStore
-from flows import cluster, machine, paths
+from flows import machine, paths
+from flows.ray import cluster
 from flows.stage import stage
 from flows.trainer import Running, started
 from flows.watch import Training, Watch
@@ -50,7 +51,7 @@ def run(seed: int) -> dict[str, Any]:
 def _trainer(arguments: Sequence[str], batch_size: int) -> AbstractContextManager[Running]:
     """Training on the Ray cluster if there is one, else on this machine."""
     if cluster.address():
-        from flows import ray_trainer  # without a cluster nothing of Ray is imported
+        from flows.ray import trainer as ray_trainer  # without a cluster nothing of Ray is imported
 
         return ray_trainer.started(arguments, batch_size)
     device = machine.device()

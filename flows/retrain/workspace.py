@@ -25,7 +25,7 @@ from dvc.stage import PipelineStage
 from clipn.errors import ClipnError, InvalidParams, MissingInput
 from clipn.io import write_text
 from flows import children
-from flows.git import GitFailed, git
+from flows.retrain.git import GitFailed, git
 
 DVC = (sys.executable, "-m", "dvc")
 LOCK = "dvc.lock"

@@ -1,7 +1,4 @@
-"""Flow `retrain`: the pipeline in a clean checkout, a gate, and a commit of the results if they pass.
-
-python -m flows.retrain [PARAMETER=VALUE …]
-"""
+"""The flow itself, and its command line."""
 
 from __future__ import annotations
 
@@ -20,10 +17,11 @@ from prefect.states import Completed, Failed
 
 from clipn.errors import ClipnError, InvalidParams
 from clipn.gate import Limits, Row
-from flows import comparison, paths, publish, reproduction, server
-from flows.comparison import Reference
-from flows.git import GitFailed, top
-from flows.workspace import Workspace, locked
+from flows import paths, server
+from flows.retrain import comparison, publish, reproduction
+from flows.retrain.comparison import Reference
+from flows.retrain.git import GitFailed, top
+from flows.retrain.workspace import Workspace, locked
 
 PROFILE = (sys.executable, "-m", "clipn", "profile")
 PARAMS = "params.yaml"
@@ -250,7 +248,3 @@ def main() -> None:
         sys.exit(f"error: {error}")
     if not state.is_completed():
         sys.exit(f"error: {state.message}")
-
-
-if __name__ == "__main__":
-    main()

@@ -12,8 +12,9 @@ from clipn import config, download, packed
 from clipn.caption_rows import CaptionRows
 from clipn.download import Place
 from clipn.errors import InvalidParams
-from flows import cluster, machine, paths
-from flows.cluster import Node
+from flows import machine, paths
+from flows.ray import cluster
+from flows.ray.cluster import Node
 from flows.stage import StageProgress, stage
 
 SERVE_HOST = "CLIPN_SERVE_HOST"
@@ -51,7 +52,7 @@ def place(captions: Path) -> Place:
         get_run_logger().info("Downloading on a Ray cluster of %d nodes", len(nodes))
     host = os.environ.get(SERVE_HOST) or download.THIS_MACHINE.serve_host
     _require_reachable(host, cluster.elsewhere(nodes), captions)
-    return Place("ray", "flows.ray_crawl", host)
+    return Place("ray", "flows.ray.crawl", host)
 
 
 def _require_reachable(host: str, far: list[Node], captions: Path) -> None:

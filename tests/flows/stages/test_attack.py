@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from clipn import tars
-from flows import attack
+from flows.stages import attack
 from tests.small_sets import illustrate
 
 

@@ -13,8 +13,9 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 
 from clipn.errors import ClipnError
+from flows import children
+from flows.retrain.workspace import DVC, Say, Workspace
 from flows.stage import ProgressBar
-from flows.workspace import DVC, Say, Workspace
 
 COMMAND = (sys.executable, "-m", "flows.repro")
 """What is run in the checkout, followed by arguments for `dvc repro`."""
@@ -44,7 +45,7 @@ def run(workspace: Workspace, repository: Path | None) -> bool:
         api = str(client.api_url).rstrip("/")  # also of a temporary server: stages are seen where this flow is
     lines = Lines(workspace.pipeline().stages, say)
     command = [*COMMAND, *(["--pull"] if remote else [])]
-    if workspace.run(command, lines, {"PREFECT_API_URL": api}):
+    if workspace.run(command, lines, {**children.UNDATED, "PREFECT_API_URL": api}):
         raise ClipnError(
             f"the pipeline failed: {lines.reason()}\nFinished stages are kept; run again to go on. "
             f"Its files are in {workspace.folder}"

@@ -27,8 +27,11 @@ from clipn import backbone, download, steps, tars
 from clipn.errors import ClipnError
 from clipn.features import ShardTask, describe, plan
 from clipn.pretrain import preprocess_cfg
-from flows import cluster, ray_trainer, shards, train, trainer
-from flows.download import place
+from flows import shards, trainer
+from flows.ray import cluster
+from flows.ray import trainer as ray_trainer
+from flows.stages import train
+from flows.stages.download import place
 from tests.flows.ray_cluster import LocalCluster, Node
 
 from ..conftest import ROOT, TINY

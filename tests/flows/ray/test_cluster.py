@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from clipn.errors import ClipnError, InvalidParams
-from flows import cluster, ray_process, ray_shards, ray_trainer
-from flows.cluster import Node, Share
-from flows.download import _require_reachable
-from flows.ray_process import Seat
+from flows.ray import cluster
+from flows.ray import process as ray_process
+from flows.ray import shards as ray_shards
+from flows.ray import trainer as ray_trainer
+from flows.ray.cluster import Node, Share
+from flows.ray.process import Seat
+from flows.stages.download import _require_reachable
 from tests.flows.ray_cluster import free_ports
 
 from ..conftest import ROOT
@@ -25,7 +28,8 @@ GPUS = Node("2", "two (10.0.0.2)", "two", cpus=8, gpus=2)
 WITHOUT = """
 import sys
 from pathlib import Path
-from flows import download, features, set_features, shards, study_features, train, trainer
+from flows.stages import download, features, set_features, study_features, train
+from flows import shards, trainer
 assert download.place(Path("data/captions/captions.parquet")).distributor == "multiprocessing"
 with train._trainer(["0"], 16) as started:
     assert isinstance(started, trainer.Trainer)

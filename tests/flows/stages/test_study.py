@@ -15,7 +15,7 @@ from PIL import Image
 from clipn import FeatureStore, backbone, manifest, tars
 from clipn.io import write_json
 from clipn.manifest import Entry
-from flows import study, study_backbone, study_features
+from flows.stages import study, study_backbone, study_features
 
 SETS = ("pictographs", "greek", "digits", "pictographs_fit")
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import ray
 
 from clipn.errors import InvalidParams
-from flows.cluster import Node, Share
+from flows.ray.cluster import Node, Share
 
 
 @dataclass(frozen=True)

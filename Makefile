@@ -47,7 +47,8 @@ endif
 	@python -m flows.repro
 
 test: lint ## lint, types and all tests
-	@python -m pytest
+	@# Files of tests side by side: much of their time is waiting for servers, workers and clusters.
+	@python -m pytest -n logical --maxprocesses=4 --dist=loadfile
 
 lint: $(READY) ## ruff and mypy
 	@ruff check .

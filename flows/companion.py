@@ -167,19 +167,21 @@ def _stage(request: Request, url: str | None, tag: str, sockets: Sequence[socket
     os.environ.clear()
     os.environ.update(request.environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    threading.Thread(target=_end_with_companion, daemon=True).start()
     from prefect.logging.configuration import setup_logging
 
     from flows import stage
 
+    threading.Thread(target=_end_with_companion, args=(stage.forsaken if url else None,), daemon=True).start()
     setup_logging(incremental=False)  # the terminal's colours and width are this process's own
     stage.command(request.name, request.words, url, tag)
 
 
-def _end_with_companion() -> None:
+def _end_with_companion(forsaken: threading.Event | None) -> None:
     companion = multiprocessing.parent_process()
     assert companion is not None
     companion.join()
+    if forsaken is not None:
+        forsaken.set()
     os.kill(os.getpid(), signal.SIGINT)
 
 

@@ -6,8 +6,10 @@ import functools
 import importlib
 import inspect
 import logging
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +29,9 @@ from flows.paths import STAGES
 # Prefect warns of each event that is still on its way when a run ends, and then waits until it has arrived.
 logging.getLogger("EventsWorker").setLevel(logging.ERROR)
 
+forsaken = threading.Event()
+"""Set when the server that belongs to the `dvc` command is gone. Prefect would try for a minute to tell it that an
+interrupted stage has ended."""
 PACKAGES = ("torch", "open_clip_torch", "img2dataset", "pyarrow", "scikit-learn", "prefect")
 
 
@@ -51,6 +56,10 @@ def stage(name: str) -> Callable[[Callable[..., dict[str, Any]]], Flow[..., dict
                 report = function(*args, **kwargs)
             except ClipnError as error:
                 return Failed(message=str(error))
+            except KeyboardInterrupt:
+                if forsaken.is_set():
+                    os._exit(128 + signal.SIGINT)
+                raise
             seconds = {**report.get("seconds", {}), "total": round(time.perf_counter() - start, 3)}
             label = "-".join([name, *map(str, signature.bind(*args, **kwargs).arguments.values())])
             write_json(

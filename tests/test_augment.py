@@ -13,8 +13,7 @@ from torchvision.transforms import RandomResizedCrop
 from clipn import augment, backbone
 from clipn.augment import RATIO, crop_box, generator, squash, view
 from clipn.pretrain import preprocess_cfg
-
-from .conftest import TINY
+from tests.conftest import TINY
 
 SCALE = (0.9, 1.0)
 

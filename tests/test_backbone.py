@@ -15,8 +15,7 @@ from PIL import Image
 from clipn import backbone, towers
 from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInput
 from clipn.pretrain import preprocess_cfg
-
-from .conftest import TINY
+from tests.conftest import TINY
 
 
 @pytest.fixture

@@ -16,8 +16,7 @@ from clipn.class_text import Sentences, class_evidence, class_features, class_to
 from clipn.errors import InvalidParams
 from clipn.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.pretrain import preprocess_cfg
-
-from .conftest import TINY
+from tests.conftest import TINY
 
 SAME = Sentences(("a {}", "the {}"), ("a {}", "the {}"))
 LEARNABLE = NoEncoderConfig("learnable", 16, None, False, "0", seed=0)

@@ -19,8 +19,7 @@ from clipn.feature_writer import write_shard
 from clipn.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.pretrain import preprocess_cfg
 from clipn.store import write_index
-
-from .conftest import TINY
+from tests.conftest import TINY
 
 CLASSES = ["sun", "cloud", "umbrella"]
 

@@ -21,8 +21,7 @@ from clipn.features import ShardTask, describe, encode_shard, plan
 from clipn.manifest import Entry
 from clipn.pretrain import preprocess_cfg
 from clipn.store import FeatureStore, unit_norm, write_index
-
-from .conftest import TINY
+from tests.conftest import TINY
 
 PARAMS = FeaturesParams(batch_size=4, max_pixels=10_000, max_dropped=0.2, views=0, view_scale=(0.5, 1.0), patches=False)
 

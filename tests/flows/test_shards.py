@@ -19,9 +19,8 @@ from clipn.pretrain import preprocess_cfg
 from clipn.store import FeatureStore
 from flows import shards
 from flows.shards import encode_all
-
-from ..conftest import TINY
-from ..test_features import PARAMS, folder_of, png
+from tests.conftest import TINY
+from tests.test_features import PARAMS, folder_of, png
 
 
 @pytest.fixture

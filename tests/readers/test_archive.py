@@ -10,8 +10,7 @@ import pytest
 
 from clipn.errors import InvalidData, MissingInput
 from clipn.readers import archive
-
-from .conftest import make_tar, make_zip
+from tests.readers.conftest import make_tar, make_zip
 
 FILES = {"b/2": b"two", "a/1": b"one", "a-c/3": b"three", "./d/4": b"four"}
 
@@ -120,8 +119,8 @@ def test_a_tar_with_a_damaged_header_in_the_middle_is_refused(tmp_path: Path) ->
         b"",
         b"no archive",
         b"\x1f\x8bno gzip",
-        gzip.compress(b"no tar"),
-        gzip.compress(bytes(5000))[:-9],
+        gzip.compress(b"no tar", mtime=0),
+        gzip.compress(bytes(5000), mtime=0)[:-9],
         b"PK\x03\x04no zip",
     ],
 )

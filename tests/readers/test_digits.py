@@ -7,8 +7,7 @@ from sklearn.datasets import load_digits
 
 from clipn.readers import Request
 from clipn.readers.digits import open_digits
-
-from .conftest import WORLD, pixels
+from tests.readers.conftest import WORLD, pixels
 
 
 def test_all_scans_in_order_of_their_digit(make_request: Callable[..., Request]) -> None:

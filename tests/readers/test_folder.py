@@ -8,8 +8,7 @@ import pytest
 from clipn.errors import InvalidData, MissingInput
 from clipn.readers import Request, folder
 from clipn.readers.folder import class_folders, open_folder
-
-from .conftest import make_image
+from tests.readers.conftest import make_image
 
 
 def fill(root: Path, *names: str) -> Path:

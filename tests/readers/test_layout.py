@@ -15,8 +15,7 @@ from clipn import class_names
 from clipn.errors import InvalidData, MissingInput
 from clipn.readers import READERS, Request, Source
 from clipn.readers.registry import Layout, Table, registered
-
-from .conftest import make_image, make_tar, make_zip
+from tests.readers.conftest import make_image, make_tar, make_zip
 
 JPG = make_image(kind="JPEG")
 

@@ -9,8 +9,7 @@ import pytest
 from clipn.errors import InvalidData
 from clipn.readers import READERS, Request, Source, archive
 from clipn.readers.stl10 import SIDE
-
-from .conftest import make_tar, pixels
+from tests.readers.conftest import make_tar, pixels
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
 FILES = {

@@ -11,8 +11,7 @@ from scipy.io import savemat
 from clipn.errors import InvalidData
 from clipn.readers import Request
 from clipn.readers.svhn import open_svhn
-
-from .conftest import pixels
+from tests.readers.conftest import pixels
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, 32, 3, 3), dtype=np.uint8)
 LABELS = np.array([[10], [1], [9]], np.uint8)

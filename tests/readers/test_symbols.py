@@ -9,8 +9,7 @@ from clipn import miniature
 from clipn.errors import InvalidParams
 from clipn.readers import Request
 from clipn.readers.symbols import open_symbols
-
-from .conftest import WORLD, pixels
+from tests.readers.conftest import WORLD, pixels
 
 
 def test_every_symbol_of_the_block_is_a_class(make_request: Callable[..., Request]) -> None:

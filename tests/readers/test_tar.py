@@ -8,8 +8,7 @@ import pytest
 from clipn.errors import InvalidData
 from clipn.readers import Request
 from clipn.readers.tar import open_tar
-
-from .conftest import make_image, make_tar
+from tests.readers.conftest import make_image, make_tar
 
 ONE = make_image(1)
 

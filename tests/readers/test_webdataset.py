@@ -8,8 +8,7 @@ import pytest
 from clipn.errors import InvalidData, MissingInput
 from clipn.readers import Request
 from clipn.readers.webdataset import open_webdataset, shards
-
-from .conftest import make_tar
+from tests.readers.conftest import make_tar
 
 
 def test_indices_over_several_shards(tmp_path: Path, make_request: Callable[..., Request]) -> None:

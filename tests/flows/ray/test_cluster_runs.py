@@ -32,12 +32,11 @@ from flows.ray import cluster
 from flows.ray import trainer as ray_trainer
 from flows.stages import train
 from flows.stages.download import place
+from tests.conftest import ROOT, TINY
 from tests.flows.ray_cluster import LocalCluster, Node
-
-from ..conftest import ROOT, TINY
-from ..test_download import PARAMS as DOWNLOAD
-from ..test_download import picture, write_captions
-from ..test_features import PARAMS, folder_of, png
+from tests.test_download import PARAMS as DOWNLOAD
+from tests.test_download import picture, write_captions
+from tests.test_features import PARAMS, folder_of, png
 
 pytestmark = pytest.mark.timeout(300)  # the first test also starts three nodes
 HIDDEN = "hidden"

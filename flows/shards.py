@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Failed
 
-from clipn import backbone, features, store
+from clipn import backbone, store
 from clipn.backbone import Backbone
 from clipn.config import FeaturesParams
 from clipn.errors import ClipnError
@@ -21,26 +20,13 @@ from clipn.io import atomic_folder
 from clipn.store import FeatureMeta
 from flows import machine
 from flows.ray import cluster
-from flows.stage import StageProgress
+from flows.shard import encode_one
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=2, persist_result=False)
 def encode(name: str, shard: ShardTask, clip: Backbone, meta: FeatureMeta, params: FeaturesParams) -> Any:
     """Make one feature shard."""
     return encode_one(name, shard, clip, meta, params, machine.workers())
-
-
-def encode_one(
-    name: str, shard: ShardTask, clip: Backbone, meta: FeatureMeta, params: FeaturesParams, workers: int
-) -> Any:
-    """Make one feature shard within a task run, which an error of the input's makes fail at once."""
-    try:
-        return features.encode_shard(
-            shard, clip, meta, params, workers=workers, progress=StageProgress(f"images of {name}")
-        )
-    except ClipnError as error:
-        get_run_logger().error("%s", error)
-        return Failed(message=str(error))
 
 
 def load(folder: Path) -> Backbone:

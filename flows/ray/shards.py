@@ -26,9 +26,10 @@ from clipn.config import FeaturesParams
 from clipn.errors import ClipnError, InvalidParams
 from clipn.features import ShardReport, ShardTask
 from clipn.store import FeatureMeta
-from flows import machine, shards
+from flows import machine
 from flows.ray import cluster
 from flows.ray.cluster import Node, Share
+from flows.shard import encode_one
 from flows.stage import StageProgress
 
 LOOK_SECONDS = 2.0
@@ -43,7 +44,7 @@ def encode(
 ) -> Any:
     """Make one feature shard on the node where this runs."""
     torch.set_num_threads(workers)
-    return shards.encode_one(name, shard, _tower(folder, meta.backbone, device), meta, params, workers)
+    return encode_one(name, shard, _tower(folder, meta.backbone, device), meta, params, workers)
 
 
 def encode_all(

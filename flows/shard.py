@@ -1,0 +1,29 @@
+"""One feature shard within a task run, on this machine or on a node of a cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import get_run_logger
+from prefect.states import Failed
+
+from clipn import features
+from clipn.backbone import Backbone
+from clipn.config import FeaturesParams
+from clipn.errors import ClipnError
+from clipn.features import ShardTask
+from clipn.store import FeatureMeta
+from flows.stage import StageProgress
+
+
+def encode_one(
+    name: str, shard: ShardTask, clip: Backbone, meta: FeatureMeta, params: FeaturesParams, workers: int
+) -> Any:
+    """Make it and give its report. An error of the input's makes the task run fail at once."""
+    try:
+        return features.encode_shard(
+            shard, clip, meta, params, workers=workers, progress=StageProgress(f"images of {name}")
+        )
+    except ClipnError as error:
+        get_run_logger().error("%s", error)
+        return Failed(message=str(error))

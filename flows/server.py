@@ -1,9 +1,9 @@
 """Which Prefect server a stage talks to.
 
-In this order: the configured one (PREFECT_API_URL or a Prefect profile); one that already runs on the
-default port; one that lives exactly as long as the `dvc` command that runs the stage. Starting a
-server takes several seconds, so the stages of one `dvc repro` share theirs. A stage started by hand
-leaves it to Prefect, which starts a temporary server for it.
+In this order: the configured one (PREFECT_API_URL or a Prefect profile); one that already runs on this
+machine's port for it (PREFECT_SERVER_API_PORT, else 4200); one that lives exactly as long as the `dvc`
+command that runs the stage. Starting a server takes several seconds, so the stages of one `dvc repro`
+share theirs. A stage started by hand leaves it to Prefect, which starts a temporary server for it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,17 @@ import httpx
 import psutil
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
-from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_SERVER_API_PORT,
+    temporary_settings,
+)
 from prefect.states import Crashed
 
 from clipn.errors import ClipnError
 from flows import processes
 
-DEFAULT_PORT = 4200
 START_SECONDS = 120
 STOP_SECONDS = 10
 PR_SET_PDEATHSIG = 1
@@ -45,8 +49,8 @@ def answers(url: str) -> bool:
 
 
 def existing() -> str | None:
-    """The API address of the configured server, or of one on this machine's default port."""
-    local = loopback(DEFAULT_PORT)
+    """The API address of the configured server, or of one on this machine's port for it."""
+    local = loopback(PREFECT_SERVER_API_PORT.value())
     return PREFECT_API_URL.value() or (local if answers(local) else None)
 
 
@@ -101,7 +105,7 @@ class Own:
         self._start()
 
     def _start(self) -> None:
-        # Not the default port: other runs would take this server for one that stays.
+        # A port of its own: other runs would take this server for one that stays.
         port = free_port()
         self._url = loopback(port)
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]

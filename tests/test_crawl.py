@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from clipn import crawl
 from clipn.crawl import End
 from clipn.fetch_policy import FetchPolicy
+from tests.waiting import wait_until
 
 POLICY = FetchPolicy(image_seconds=9, max_bytes=10**6)
 
@@ -29,13 +29,6 @@ def group(leader: int) -> list[psutil.Process]:
         except (ProcessLookupError, psutil.NoSuchProcess):
             continue
     return found
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def run(arguments: dict[str, Any], work: Path, tick: Callable[[], int] = lambda: 0, **deadlines: float) -> End:
@@ -128,11 +121,11 @@ policy = FetchPolicy(image_seconds=9, max_bytes=9)
 crawl.run(arguments, policy, folder, shard_seconds=99, deadline_seconds=99, tick=lambda: 0)
 """
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.DEVNULL)
-    wait_for(lambda: psutil.Process(parent.pid).children())
+    wait_until(lambda: psutil.Process(parent.pid).children())
     child = psutil.Process(parent.pid).children()[0].pid
     parent.kill()
     parent.wait()
-    wait_for(lambda: not group(child))
+    wait_until(lambda: not group(child))
 
 
 def test_the_server_of_local_files_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ from clipn.download import Place, _fingerprint, download
 from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInput
 from clipn.fetch_policy import FetchPolicy
 from tests.hostile import Answer, HostileServer, dripped, endless, in_turn, plain, sent
-from tests.test_crawl import wait_for
+from tests.waiting import wait_until
 
 PARAMS = DownloadParams(
     image_size=32,
@@ -321,11 +321,11 @@ def test_a_run_whose_group_is_killed_leaves_no_process_and_goes_on_where_it_was(
         write_captions(tmp_path, rows)
         accepted = tmp_path / "out" / "work" / "accepted"
         run = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], start_new_session=True)
-        wait_for(lambda: shards.is_accepted(accepted, 1) and server.requests["/40"])
+        wait_until(lambda: shards.is_accepted(accepted, 1) and server.requests["/40"])
         started = psutil.Process(run.pid).children(recursive=True)
         os.killpg(run.pid, signal.SIGKILL)
         assert run.wait() == -signal.SIGKILL
-        wait_for(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in started))
+        wait_until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in started))
         assert not (tmp_path / "out" / "manifest.parquet").exists()
         hold.set()
         requests = dict(server.requests)

@@ -25,6 +25,7 @@ from clipn.errors import BackboneMismatch, Interrupted, InvalidData, InvalidPara
 from clipn.no_encoder import WEIGHTS, read_config
 from clipn.training import Job
 from tests.training_data import write_pairs
+from tests.waiting import wait_until
 
 ALONE = Group(0, 1, torch.device("cpu"))
 STEPS = 24  # two epochs of 200 pairs
@@ -250,10 +251,7 @@ def test_a_process_that_dies_ends_all(training_project: Path, tmp_path: Path) ->
     assert len(workers) == 2
     os.kill(workers[1], signal.SIGKILL)
     assert process.wait(timeout=60) != 0
-    deadline = time.monotonic() + 10
-    while any(Path(f"/proc/{pid}").exists() for pid in workers):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 10)
     assert not (tmp_path / "model").exists()
 
 

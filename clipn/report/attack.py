@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from PIL import Image
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from clipn import images
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData, MissingInput
-from clipn.io import read_json
 from clipn.report import merge, pictures
 from clipn.report.document import Block, Column, Figure, Gallery, Grid, Number, Row, Section, Text
-from clipn.report.inputs import Count, Fraction, problems, refuse_non_finite
+from clipn.report.inputs import Count, Fraction, validated
 from clipn.report.summary import Spread, percent, signed
 
 REFERENCES = ("1-NN", "MCM")
@@ -89,12 +88,7 @@ def read(root: Path, name: str, benchmark: BenchmarkParams) -> Attack:
         NonFinite: a value is NaN or infinite.
     """
     path = root / "reports" / "attack" / f"{name}.json"
-    values = read_json(path)
-    refuse_non_finite(values, path)
-    try:
-        found = _FOUND.validate_python(values)
-    except ValidationError as error:
-        raise InvalidData(f"{path} is no file of 'attack': {problems(error)}; run 'dvc repro'") from error
+    found = validated(path, _FOUND, "'attack'")
     if (found.benchmark, found.id, found.ood) != (name, benchmark.id, tuple(benchmark.ood)):
         raise InvalidData(f"{path} is of other sets than benchmark {name!r}; run 'dvc repro'")
     for kind, of_kind in found.kinds.items():

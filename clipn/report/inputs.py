@@ -6,7 +6,7 @@ import math
 import statistics
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
@@ -19,6 +19,7 @@ from clipn.metrics import fpr95_key
 # A sum of shares may end a rounding error above 1.
 Fraction = Annotated[float, Field(ge=-1e-9, le=1 + 1e-9)]
 Count = Annotated[int, Field(ge=0)]
+T = TypeVar("T")
 Need = Literal["yes", "no", "words", "images", "labels"]
 
 BASELINES = "baselines"
@@ -195,6 +196,27 @@ def _check_method(run: Run, method: str, result: MethodRun, where: str) -> None:
                 f"{where}: methods.{method}.average.{key} is {average}, but the sets' mean is {mean:.6f}; run 'dvc "
                 "repro'"
             )
+
+
+def validated(path: Path, adapter: TypeAdapter[T], what: str) -> T:
+    """What a JSON file of numbers holds.
+
+    Args:
+        path: of the file.
+        adapter: the form that it has to have.
+        what: it is a file of, for the message.
+
+    Raises:
+        MissingInput: it does not exist.
+        InvalidData: a field is missing or out of range.
+        NonFinite: a value is NaN or infinite.
+    """
+    values = read_json(path)
+    refuse_non_finite(values, path)
+    try:
+        return adapter.validate_python(values)
+    except ValidationError as error:
+        raise InvalidData(f"{path} is no file of {what}: {problems(error)}; run 'dvc repro'") from error
 
 
 def refuse_non_finite(value: Any, path: Path, field: str = "") -> None:

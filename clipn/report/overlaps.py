@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Annotated
 
 from PIL import Image
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from clipn import images
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData
-from clipn.io import read_json
 from clipn.report import pictures
 from clipn.report.document import Block, Column, Figure, Gallery, Grid, Row, Text
-from clipn.report.inputs import Count, problems
+from clipn.report.inputs import Count, validated
 from clipn.report.summary import BenchmarkSummary
 
 OTHERS = {"id": "ID", "training": "training"}
@@ -85,13 +84,10 @@ def read(root: Path, name: str, benchmark: BenchmarkParams) -> Overlap:
     Raises:
         MissingInput: the file of numbers does not exist.
         InvalidData: it lacks a field or was made for other sets, or a picture is damaged.
+        NonFinite: a value is NaN or infinite.
     """
     path = root / "reports" / "overlap" / f"{name}.json"
-    values = read_json(path)
-    try:
-        found = _FOUND.validate_python(values)
-    except ValidationError as error:
-        raise InvalidData(f"{path} is no file of 'overlap': {problems(error)}; run 'dvc repro'") from error
+    found = validated(path, _FOUND, "'overlap'")
     expected = (name, benchmark.id, benchmark.ood, {benchmark.id, *benchmark.ood})
     if (found.benchmark, found.id, found.ood, set(found.sets)) != expected:
         raise InvalidData(f"{path} is of other sets than benchmark {name!r}; run 'dvc repro'")

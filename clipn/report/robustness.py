@@ -8,15 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData
-from clipn.io import read_json
 from clipn.report import curves, merge, pictures, plots
 from clipn.report.document import Block, Column, Figure, Gallery, Grid, Row, Section, Text
-from clipn.report.inputs import Count, Fraction, problems, refuse_non_finite
+from clipn.report.inputs import Count, Fraction, validated
 from clipn.report.plots import Look
 from clipn.report.summary import Spread, percent, signed
 
@@ -105,12 +104,7 @@ def read(root: Path, name: str, benchmark: BenchmarkParams) -> Robustness:
         NonFinite: a value is NaN or infinite.
     """
     path = root / "reports" / "robustness" / f"{name}.json"
-    values = read_json(path)
-    refuse_non_finite(values, path)
-    try:
-        found = _FILE.validate_python(values)
-    except ValidationError as error:
-        raise InvalidData(f"{path} is no file of 'robustness': {problems(error)}; run 'dvc repro'") from error
+    found = validated(path, _FILE, "'robustness'")
     if (found.benchmark, found.id, found.ood) != (name, benchmark.id, tuple(benchmark.ood)):
         raise InvalidData(f"{path} is of other sets than benchmark {name!r}; run 'dvc repro'")
     for change, entry in found.entries.items():

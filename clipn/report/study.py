@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData
-from clipn.io import read_json
 from clipn.report import curves, merge, pictures, plots
 from clipn.report.document import Block, Cell, Column, Figure, Gallery, Grid, Number, Row, Section, Text
-from clipn.report.inputs import Count, checked_run, problems, refuse_non_finite
+from clipn.report.inputs import Count, checked_run, validated
 from clipn.report.plots import Line, Look, Point
 from clipn.report.summary import AVERAGE, BenchmarkSummary, MethodSummary
 from clipn.report.table import grouped
@@ -73,12 +72,7 @@ def read(root: Path, names: Sequence[str], benchmarks: Mapping[str, BenchmarkPar
 
 
 def _read(path: Path, name: str, benchmarks: Mapping[str, BenchmarkParams]) -> Study:
-    values = read_json(path)
-    refuse_non_finite(values, path)
-    try:
-        found = _FILE.validate_python(values)
-    except ValidationError as error:
-        raise InvalidData(f"{path} is no file of the feature study: {problems(error)}; run 'dvc repro'") from error
+    found = validated(path, _FILE, "the feature study")
     if found.backbone != name:
         raise InvalidData(f"{path} is of the backbone {found.backbone!r}; run 'dvc repro'")
     summaries = {}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from prefect.settings import PREFECT_SERVER_API_PORT, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
 from clipn import backbone, config, duplicates, features, manifest, no_encoder, profiles
@@ -28,14 +28,19 @@ from clipn.pretrain import preprocess_cfg
 from clipn.store import write_index
 from flows import server
 from tests.conftest import TINY
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="session", autouse=True)
 def prefect_server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+    # Tests do not find a server that whoever runs them has on this machine.
+    nobody = server.free_port()
+    with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_SERVER_API_PORT: nobody}):
+        patch.setenv("PREFECT_SERVER_API_PORT", str(nobody))
+        with prefect_test_harness(server_startup_timeout=120):
+            yield
 
 
 @dataclass(frozen=True)
@@ -93,15 +98,6 @@ def running_server(home: Path, **settings: str) -> Iterator[OwnServer]:
             process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 45, what: str = "what should be so by now") -> None:
-    """Ask again and again; fails the test when it takes longer."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {seconds:.0f} s for {what}")
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ from types import TracebackType
 
 import psutil
 
+from tests.waiting import wait_until
+
 START_SECONDS = 90
 READY = "This command will now block forever"
 
@@ -105,10 +107,7 @@ class LocalCluster:
     ) -> None:
         for node in reversed(self._nodes):
             node.stop()
-        deadline = time.monotonic() + 20
-        while self.processes():
-            assert time.monotonic() < deadline, self.processes()
-            time.sleep(0.1)
+        wait_until(lambda: not self.processes(), 20, "the cluster's processes to end")
         shutil.rmtree(self._folder)
 
     def add(self, before: tuple[str, ...] = ()) -> Node:

@@ -8,13 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
 from flows import children
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -51,13 +51,6 @@ children.run([sys.executable, "-c", sys.argv[2]], folder, children.environment(f
 """
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def run(folder: Path, code: str) -> tuple[int, list[str]]:
     lines: list[str] = []
     status = children.run([sys.executable, "-c", code], folder, children.environment(folder), lines.append)
@@ -66,6 +59,16 @@ def run(folder: Path, code: str) -> tuple[int, list[str]]:
 
 def test_lines_and_exit_status_come_back(tmp_path: Path) -> None:
     assert run(tmp_path, "import sys; print('one'); print('two', file=sys.stderr); sys.exit(3)") == (3, ["one", "two"])
+
+
+def test_the_lines_of_flows_can_come_without_their_time(tmp_path: Path) -> None:
+    code = (
+        "from prefect.logging import get_logger as of, configuration as c; c.setup_logging(); of('this').warning('so')"
+    )
+    lines: list[str] = []
+    environment = children.environment(tmp_path, children.UNDATED)
+    assert children.run([sys.executable, "-c", code], tmp_path, environment, lines.append) == 0
+    assert lines == ["WARNING | prefect.this - so"]
 
 
 def test_a_signal_is_an_exit_status_as_in_a_shell(tmp_path: Path) -> None:
@@ -90,7 +93,7 @@ def test_a_process_that_holds_the_output_open_is_not_waited_for_but_ended(tmp_pa
     start = time.monotonic()
     assert run(tmp_path, "import subprocess; subprocess.Popen(['sleep', '60']); print('done')") == (0, ["done"])
     assert time.monotonic() - start < 30
-    wait_for(lambda: not children.left(tmp_path))
+    wait_until(lambda: not children.left(tmp_path))
 
 
 def test_an_error_while_lines_are_taken_ends_everything(tmp_path: Path) -> None:
@@ -110,7 +113,7 @@ def test_an_error_while_lines_are_taken_ends_everything(tmp_path: Path) -> None:
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
 def test_when_the_flow_is_gone_its_children_end_in_order(tmp_path: Path, end: signal.Signals) -> None:
     flow = subprocess.Popen([sys.executable, "-c", FLOW, str(ROOT), TREE], cwd=tmp_path)
-    wait_for(lambda: (tmp_path / "pids").is_file() and (tmp_path / "pids").read_text())
+    wait_until(lambda: (tmp_path / "pids").is_file() and (tmp_path / "pids").read_text())
     assert len(children.left(tmp_path)) == 4  # the guard, the command, the stage, the trainer
     flow.send_signal(end)
     flow.wait()
@@ -123,7 +126,7 @@ def test_a_worker_that_ignores_interrupts_does_not_pass_that_on(tmp_path: Path) 
     # As `prefect worker start … &` in a script.
     shell = f'trap \'\' INT; exec {sys.executable} -c "$FLOW" {ROOT} "$TREE"'
     flow = subprocess.Popen(["sh", "-c", shell], cwd=tmp_path, env={**os.environ, "FLOW": FLOW, "TREE": TREE})
-    wait_for(lambda: (tmp_path / "pids").is_file() and (tmp_path / "pids").read_text())
+    wait_until(lambda: (tmp_path / "pids").is_file() and (tmp_path / "pids").read_text())
     flow.kill()
     flow.wait()
     children.settle(tmp_path, print, patience=20)
@@ -135,7 +138,7 @@ def test_what_does_not_end_is_killed(tmp_path: Path) -> None:
     environment = children.environment(tmp_path)
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment)
     threading.Thread(target=process.wait, daemon=True).start()  # nobody waits for an orphan either
-    wait_for((tmp_path / "ready").exists)
+    wait_until((tmp_path / "ready").exists)
     lines: list[str] = []
     children.settle(tmp_path, lines.append, patience=0.5)
     assert not psutil.pid_exists(process.pid)

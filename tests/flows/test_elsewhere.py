@@ -17,8 +17,8 @@ from prefect.settings import PREFECT_API_URL
 
 from clipn.errors import ClipnError, InvalidParams
 from flows import elsewhere, server
-from tests.flows.conftest import wait_until
 from tests.flows.test_companion import Project, project, states
+from tests.waiting import wait_until
 
 __all__ = ["project"]
 

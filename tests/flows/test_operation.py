@@ -27,7 +27,8 @@ from prefect.workers.process import ProcessWorker
 from flows import provision
 from flows.processes import alive
 from tests.flows import tiny_pipeline
-from tests.flows.conftest import OwnServer, wait_until
+from tests.flows.conftest import OwnServer
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from flows import processes
-from tests.flows.conftest import wait_until
+from tests.waiting import wait_until
 
 STUBBORN = "trap '' TERM; echo $$ > {0}.partial && mv {0}.partial {0}; while :; do sleep 0.1; done"
 

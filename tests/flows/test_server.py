@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_SERVER_API_PORT,
+    temporary_settings,
+)
 from prefect.states import Running
 
 from clipn.errors import ClipnError
 from flows import server
+from flows.processes import alive
+from tests.waiting import wait_until
 
 
 @flow(name="waiting", persist_result=False)
@@ -24,8 +30,8 @@ def waiting() -> None:
 def test_the_configured_server_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "answers", lambda url: True)
     assert server.existing() == PREFECT_API_URL.value()
-    with temporary_settings({PREFECT_API_URL: None}):
-        assert server.existing() == "http://127.0.0.1:4200/api"
+    with temporary_settings({PREFECT_API_URL: None, PREFECT_SERVER_API_PORT: 4300}):
+        assert server.existing() == "http://127.0.0.1:4300/api"
 
 
 def test_a_configured_server_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +68,7 @@ def test_an_own_server_is_replaced_when_it_died_and_leaves_no_process(
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.chdir(tmp_path)
-    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    before = set(psutil.Process().children(recursive=True))
     own = server.Own(tmp_path / "server.log")
     try:
         first = own.url()
@@ -73,10 +79,8 @@ def test_an_own_server_is_replaced_when_it_died_and_leaves_no_process(
         assert server.answers(second)
     finally:
         own.stop()
-    deadline = time.monotonic() + 20
-    while {p.pid for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE} - before:
-        assert time.monotonic() < deadline, "a process of the server is left"
-        time.sleep(0.1)
+    # Those of the server that was killed end by themselves.
+    wait_until(lambda: not set(filter(alive, psutil.Process().children(recursive=True))) - before, 20)
     assert not server.answers(second)
 
 

@@ -19,7 +19,8 @@ import pytest
 import yaml
 
 from flows import server
-from tests.flows.conftest import ROOT, OwnServer, running_server, wait_until
+from tests.flows.conftest import ROOT, OwnServer, running_server
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(240)
 DEPLOY = ROOT / "deploy"

@@ -28,7 +28,6 @@ def count(name: str, seed: int) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(server, "DEFAULT_PORT", 1)  # no server of the machine's user is looked for
     monkeypatch.setitem(sys.modules, "flows.stages.count", SimpleNamespace(run=count))
     return tmp_path
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import pytest
 
 from clipn.errors import ClipnError
 from flows.trainer import started
+from tests.waiting import wait_until
 
 PARENT = """
 import sys, time
@@ -29,10 +29,8 @@ def arguments(folder: Path) -> list[str]:
 
 
 def wait_for_steps(folder: Path, count: int) -> None:
-    log, deadline = folder / "work/steps.csv", time.monotonic() + 90
-    while not (log.is_file() and len(log.read_text().splitlines()) > count):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    log = folder / "work/steps.csv"
+    wait_until(lambda: log.is_file() and len(log.read_text().splitlines()) > count, 90, f"{count} steps")
 
 
 def trainers(folder: Path) -> list[int]:
@@ -89,12 +87,11 @@ def test_killing_the_flow_ends_training(training_project: Path, tmp_path: Path, 
         stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)},
     )
-    wait_for_steps(tmp_path, 2)
-    assert len(trainers(tmp_path)) >= processes
-    os.kill(parent.pid, signal.SIGKILL)
-    parent.wait()
-    deadline = time.monotonic() + 45
-    while trainers(tmp_path):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    try:
+        wait_for_steps(tmp_path, 2)
+        assert len(trainers(tmp_path)) >= processes
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_until(lambda: not trainers(tmp_path), 45, "the processes to end")
     assert list((tmp_path / "work/checkpoints").glob("step-*"))

@@ -22,7 +22,8 @@ from prefect.utilities.templating import apply_values
 
 from flows import server
 from flows.processes import alive
-from tests.flows.conftest import ROOT, OwnServer, wait_until
+from tests.flows.conftest import ROOT, OwnServer
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(240)
 COMMAND = [sys.executable, "-m", "flows.ui"]

@@ -37,6 +37,7 @@ from tests.flows.ray_cluster import LocalCluster, Node
 from tests.test_download import PARAMS as DOWNLOAD
 from tests.test_download import picture, write_captions
 from tests.test_features import PARAMS, folder_of, png
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)  # the first test also starts three nodes
 HIDDEN = "hidden"
@@ -105,13 +106,6 @@ def meanwhile(act: Callable[[], None]) -> Iterator[None]:
         raise failures[0]
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
 def content(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
 
@@ -164,7 +158,7 @@ def test_training_goes_on_without_a_lost_node_and_gives_the_same_model(ray_clust
     before: list[str] = []
 
     def lose_a_node() -> None:
-        wait_for(lambda: lines(log) > 8)
+        wait_until(lambda: lines(log) > 8)
         before.extend(log.read_text().splitlines()[:6])
         working = [node for node in ray_cluster.nodes if node.runs("clipn")]
         ray_cluster.lose(working[0], only_raylet=True)
@@ -206,7 +200,7 @@ def test_features_are_the_same_bytes_although_a_node_was_lost(
     node = ray_cluster.with_nodes(1)[0]
 
     def lose_the_node() -> None:
-        wait_for(lambda: node.runs("ray::encode"))
+        wait_until(lambda: node.runs("ray::encode"))
         ray_cluster.lose(node, only_raylet=False)
 
     with meanwhile(lose_the_node):
@@ -279,7 +273,7 @@ def test_downloads_are_the_same_bytes_although_a_node_was_lost(
     node = ray_cluster.with_nodes(1)[0]
 
     def lose_the_node() -> None:
-        wait_for(lambda: node.runs("ray::ray_download"))
+        wait_until(lambda: node.runs("ray::ray_download"))
         ray_cluster.lose(node, only_raylet=True)
         Gate.opened.set()
 
@@ -316,7 +310,7 @@ def test_the_end_of_the_stage_ends_training_on_the_cluster(
     monkeypatch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
     with Path("said").open("w") as said:
         parent = subprocess.Popen([sys.executable, "-m", "flows", "train", "0"], stdout=said, stderr=said)
-    wait_for(lambda: lines(training / "data/work/train/seed-0/steps.csv") > 5)
+    wait_until(lambda: lines(training / "data/work/train/seed-0/steps.csv") > 5)
     assert working(training)
     parent.send_signal(number)
     code = parent.wait(60)
@@ -326,4 +320,4 @@ def test_the_end_of_the_stage_ends_training_on_the_cluster(
         assert "Traceback" not in Path("said").read_text()
         assert list((training / "data/work/train/seed-0/checkpoints").glob("step-*"))
         assert train.run(0)["counts"] == {"pairs": 200, "steps": 8 * 12}
-    wait_for(lambda: not working(training))
+    wait_until(lambda: not working(training))

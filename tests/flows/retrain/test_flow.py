@@ -21,6 +21,7 @@ from flows import children
 from flows.retrain.flow import main, retrain
 from tests.flows import tiny_pipeline
 from tests.flows.tiny_pipeline import STAGES, Project
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)  # each run of the flow starts DVC four times
 
@@ -334,10 +335,7 @@ def test_an_end_in_the_middle_ends_every_process_and_the_next_run_goes_on(fresh:
         flow.wait(timeout=60)
     finally:
         flow.kill()
-    deadline = time.monotonic() + 60
-    while children.left(fresh.workspace):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not children.left(fresh.workspace))
     assert not any(map(works, working))
     assert "retrained" not in refs(fresh)
     assert fresh.ran_since() == STAGES[:3]

@@ -251,7 +251,7 @@ def test_a_process_that_dies_ends_all(training_project: Path, tmp_path: Path) ->
     assert len(workers) == 2
     os.kill(workers[1], signal.SIGKILL)
     assert process.wait(timeout=60) != 0
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 10)
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
     assert not (tmp_path / "model").exists()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 60, what: str = "what should be so by now") -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 90, what: str = "what should be so by now") -> None:
     """Ask again and again; fails the test when it takes longer."""
     deadline = time.monotonic() + seconds
     while not condition():

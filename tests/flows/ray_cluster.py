@@ -107,7 +107,7 @@ class LocalCluster:
     ) -> None:
         for node in reversed(self._nodes):
             node.stop()
-        wait_until(lambda: not self.processes(), 20, "the cluster's processes to end")
+        wait_until(lambda: not self.processes(), what="the cluster's processes to end")
         shutil.rmtree(self._folder)
 
     def add(self, before: tuple[str, ...] = ()) -> Node:

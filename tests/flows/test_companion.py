@@ -109,7 +109,7 @@ def test_stages_are_forks_of_one_process_that_ends_with_dvc(project: Project) ->
     project.write(first=0, second=0.5)
     dvc = project.repro()
     first, second = project.who("first"), project.who("second")
-    out = dvc.communicate(timeout=60)[0]
+    out = dvc.communicate(timeout=150)[0]
     assert dvc.returncode == 0, out
     assert "first sleeps" in out
     assert "second sleeps" in out
@@ -124,7 +124,7 @@ def test_stages_are_forks_of_one_process_that_ends_with_dvc(project: Project) ->
 def test_a_failing_stage_fails_dvc_with_its_message(project: Project) -> None:
     project.write(third=-1)
     dvc = project.repro()
-    out = dvc.communicate(timeout=60)[0]
+    out = dvc.communicate(timeout=150)[0]
     assert dvc.returncode != 0
     assert "error: sleepy: third cannot sleep -1.0 s" in out
     assert "Traceback" not in out
@@ -136,7 +136,7 @@ def test_without_a_server_the_companion_starts_one_for_all_stages(project: Proje
     project.environment["PREFECT_HOME"] = str(project.folder / "home")
     project.write(fourth=0, fifth=0)
     dvc = project.repro()
-    out = dvc.communicate(timeout=110)[0]
+    out = dvc.communicate(timeout=150)[0]
     assert dvc.returncode == 0, out
     ports = {line.split("127.0.0.1:")[1].split("/")[0] for line in out.splitlines() if "View at" in line}
     assert len(ports) == 1
@@ -149,7 +149,7 @@ def test_a_killed_stage_does_not_stay_running(project: Project) -> None:
     project.write(sixth=100)
     dvc = project.repro()
     os.kill(project.who("sixth")["process"], signal.SIGKILL)
-    out = dvc.communicate(timeout=60)[0]
+    out = dvc.communicate(timeout=150)[0]
     assert dvc.returncode != 0
     assert "exited with 137" in out
     assert states()["sleepy-sixth-100.0"] == "Crashed"
@@ -170,7 +170,7 @@ def test_an_interrupt_ends_the_stage_in_order(project: Project) -> None:
     dvc = project.repro()
     project.who("eighth")
     os.killpg(dvc.pid, signal.SIGINT)
-    out = dvc.communicate(timeout=60)[0]
+    out = dvc.communicate(timeout=150)[0]
     assert dvc.returncode != 0
     assert "Traceback" not in out
     wait_until(lambda: not project.left())
@@ -184,7 +184,7 @@ def test_a_killed_companion_is_an_error_of_its_stage(project: Project) -> None:
     dvc = project.repro()
     who = project.who("ninth")
     os.kill(who["companion"], signal.SIGKILL)
-    out = dvc.communicate(timeout=60)[0]
+    out = dvc.communicate(timeout=150)[0]
     assert dvc.returncode != 0
     assert "the process that ran sleepy ended too early" in out
     wait_until(lambda: not project.left())

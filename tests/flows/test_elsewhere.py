@@ -56,7 +56,6 @@ def shared(project: Project) -> Iterator[Project]:
         worker.wait(30)
 
 
-@pytest.mark.timeout(240)
 def test_stages_run_where_they_are_sent(shared: Project) -> None:
     # The two stages have different names for the variable that sends them.
     sleepy = (shared.folder / "flows/stages/sleepy.py").read_text()
@@ -76,7 +75,7 @@ def test_stages_run_where_they_are_sent(shared: Project) -> None:
     # What fails there fails here, with its message; what is interrupted here ends there.
     shared.write(fourth=-1)
     dvc = shared.repro()
-    out = dvc.communicate(timeout=60)[0]
+    out = dvc.communicate(timeout=150)[0]
     assert dvc.returncode != 0
     assert "sleepy at stage/one ended as Failed: status 1: sleepy: fourth cannot sleep -1.0 s" in out
     assert "Traceback" not in out
@@ -85,7 +84,7 @@ def test_stages_run_where_they_are_sent(shared: Project) -> None:
     dvc = shared.repro()
     sleeper = shared.who("fifth")["process"]
     os.killpg(dvc.pid, signal.SIGINT)
-    out = dvc.communicate(timeout=60)[0]
+    out = dvc.communicate(timeout=150)[0]
     assert dvc.returncode != 0
     with pytest.raises(ProcessLookupError):
         os.kill(sleeper, 0)

@@ -14,8 +14,6 @@ import yaml
 from tests.flows import dvc_project
 from tests.flows.dvc_project import NAMES, Checkout
 
-pytestmark = pytest.mark.timeout(240)  # workers of a queue take their time to start and to end
-
 TEMPLATES = sorted((dvc_project.ROOT / ".dvc/plots").glob("*.json"))
 
 

@@ -30,8 +30,6 @@ from tests.flows import tiny_pipeline
 from tests.flows.conftest import OwnServer
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(240)
-
 DEPLOYMENTS = """\
 deployments:
   - name: tick
@@ -106,7 +104,7 @@ class Operation:
     def run(self, run: UUID) -> FlowRun:
         return self.client.read_flow_run(run)
 
-    def ends(self, run: UUID, seconds: float = 60) -> FlowRun:
+    def ends(self, run: UUID, seconds: float = 90) -> FlowRun:
         wait_until(lambda: self._final(run), seconds, f"run {run} to end")
         return self.run(run)
 
@@ -170,12 +168,12 @@ def operation(
             )
         try:
             said = folder / "ui.log"
-            wait_until(lambda: "Ctrl-C" in said.read_text() or ui.poll() is not None, 90, "flows.ui to be ready")
+            wait_until(lambda: "Ctrl-C" in said.read_text() or ui.poll() is not None, what="flows.ui to be ready")
             assert ui.poll() is None, said.read_text()
             yield Operation(folder, client, own_server, ui)
         finally:
             ui.send_signal(signal.SIGTERM)
-            ui.wait(60)
+            ui.wait(150)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -189,7 +187,7 @@ def accident(operation: Operation) -> Iterator[Accident]:
     dead, alive = (operation.start("hold/hold", name=name) for name in ("dead", "alive"))
     (victim,), (survivor,) = operation.pids("dead"), operation.pids("alive")
     try:
-        wait_until(lambda: {_state(operation, run) for run in (dead, alive)} == {"RUNNING"}, 30, "both runs to run")
+        wait_until(lambda: {_state(operation, run) for run in (dead, alive)} == {"RUNNING"}, what="both runs to run")
         time.sleep(1)  # the first heartbeat is on its way
         for process in (worker, victim):
             os.kill(process.pid, signal.SIGKILL)
@@ -217,7 +215,7 @@ def _slow(operation: Operation) -> tuple[UUID, list[psutil.Process]]:
 
 def test_a_scheduled_run_fires_in_the_folder_of_its_worker(operation: Operation) -> None:
     deployment = operation.client.read_deployment_by_name("tick/tick")
-    wait_until((operation.folder / "ticked").is_file, 60, "a scheduled run")
+    wait_until((operation.folder / "ticked").is_file, what="a scheduled run")
     assert (operation.folder / "ticked").read_text() == str(operation.folder)
     runs = [run for run in operation.client.read_flow_runs() if run.deployment_id == deployment.id]
     assert all(run.auto_scheduled for run in runs)
@@ -232,7 +230,7 @@ def test_a_cancelled_run_ends_with_all_its_processes(operation: Operation) -> No
     ended = operation.ends(run)
     assert ended.state is not None
     assert ended.state.is_cancelled()
-    wait_until(lambda: not any(map(alive, processes)), 30, "the stage's processes to end")
+    wait_until(lambda: not any(map(alive, processes)), what="the stage's processes to end")
     assert not (operation.folder / "never").exists()
     dvc = subprocess.run(
         [sys.executable, "-m", "dvc", "status"], cwd=operation.folder, capture_output=True, text=True, check=False
@@ -256,7 +254,7 @@ def test_a_secret_reaches_the_environment_of_a_run_and_nothing_that_is_shown(ope
     assert ended.state.is_completed(), ended.state.message
     assert (operation.folder / "used").read_text() == SECRET
     of_run = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run]))
-    wait_until(lambda: len(operation.client.read_logs(of_run)) >= 4, 30, "the log to arrive")
+    wait_until(lambda: len(operation.client.read_logs(of_run)) >= 4, what="the log to arrive")
     logs = operation.client.read_logs(of_run)
     assert any("used it" in log.message for log in logs)
     shown = [
@@ -272,7 +270,7 @@ def test_a_secret_reaches_the_environment_of_a_run_and_nothing_that_is_shown(ope
 def test_a_run_whose_worker_and_process_were_killed_crashes_and_others_go_on(
     operation: Operation, accident: Accident
 ) -> None:
-    left = SILENCE.total_seconds() + 30 - (time.monotonic() - accident.time)
+    left = SILENCE.total_seconds() + 60 - (time.monotonic() - accident.time)
     ended = operation.ends(accident.dead, max(left, 1))
     assert ended.state is not None
     assert ended.state.is_crashed()
@@ -285,8 +283,8 @@ def test_the_end_of_the_command_ends_its_runs(operation: Operation) -> None:
     family = psutil.Process(operation.ui.pid).children(recursive=True)
     assert {process.pid for process in processes} <= {process.pid for process in family}
     operation.ui.send_signal(signal.SIGTERM)
-    assert operation.ui.wait(60) == 0
+    assert operation.ui.wait(150) == 0
     assert not any(map(alive, family))
-    ended = operation.ends(run, 1)
+    ended = operation.ends(run)
     assert ended.state is not None
     assert ended.state.is_crashed()

@@ -29,8 +29,6 @@ from flows.stages import (
     words,
 )
 
-pytestmark = pytest.mark.timeout(300)  # most of it is waiting for the processes that train
-
 ROOT = Path(__file__).parent.parent.parent
 SETS = ("pictographs", "greek", "digits", "pictographs_fit")
 OVERRIDES = (

@@ -23,7 +23,7 @@ def _pid(file: Path) -> psutil.Process:
 def test_a_process_that_nobody_asked_about_has_ended() -> None:
     child = subprocess.Popen(["true"])
     process = psutil.Process(child.pid)
-    wait_until(lambda: process.status() == psutil.STATUS_ZOMBIE, 10)
+    wait_until(lambda: process.status() == psutil.STATUS_ZOMBIE)
     assert not processes.alive(process)
     child.wait()
     assert not processes.alive(process)
@@ -35,7 +35,7 @@ def test_what_outlives_its_parent_is_waited_for(tmp_path: Path) -> None:
     # The parent ends at once and passes the signal on.
     parent = subprocess.Popen(["sh", "-c", f"(exec sh -c \"{slow}\") & trap 'kill $!; exit' TERM; wait"])
     try:
-        wait_until(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text().endswith("\n"), 10)
+        wait_until(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text().endswith("\n"))
         below = _pid(tmp_path / "pid")
         processes.end([psutil.Process(parent.pid)], 30)
         assert (tmp_path / "done").is_file()

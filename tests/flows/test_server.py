@@ -80,7 +80,7 @@ def test_an_own_server_is_replaced_when_it_died_and_leaves_no_process(
     finally:
         own.stop()
     # Those of the server that was killed end by themselves.
-    wait_until(lambda: not set(filter(alive, psutil.Process().children(recursive=True))) - before, 20)
+    wait_until(lambda: not set(filter(alive, psutil.Process().children(recursive=True))) - before)
     assert not server.answers(second)
 
 

@@ -22,7 +22,6 @@ from flows import server
 from tests.flows.conftest import ROOT, OwnServer, running_server
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(240)
 DEPLOY = ROOT / "deploy"
 USER, PASSWORD = "admin", "of-this-test"
 FLOW = """\
@@ -144,11 +143,11 @@ def test_old_runs_go_with_their_logs_and_new_ones_stay(own: OwnServer, postgres:
     assert [_work(own, name).returncode for name in ("old", "new")] == [0, 0]
     count = "SELECT count(*) FROM {} WHERE flow_run_id = '{}'"
     old, new = (postgres.query(f"SELECT id FROM flow_run WHERE name = '{name}'") for name in ("old", "new"))
-    wait_until(lambda: postgres.query(count.format("log", old)) != "0", 20, "the logs to arrive")
+    wait_until(lambda: postgres.query(count.format("log", old)) != "0", what="the logs to arrive")
     assert postgres.query(count.format("artifact", old)) == "1"
     postgres.query("UPDATE flow_run SET end_time = now() - interval '91 days' WHERE name = 'old'")
-    wait_until(lambda: not postgres.query("SELECT id FROM flow_run WHERE name = 'old'"), 40, "the old run to go")
-    wait_until(lambda: postgres.query(count.format("log", old)) == "0", 20, "its logs to go")
+    wait_until(lambda: not postgres.query("SELECT id FROM flow_run WHERE name = 'old'"), what="the old run to go")
+    wait_until(lambda: postgres.query(count.format("log", old)) == "0", what="its logs to go")
     assert postgres.query(count.format("artifact", old)) == "0"
     assert postgres.query(f"SELECT state_type FROM flow_run WHERE id = '{new}'") == "COMPLETED"
     assert postgres.query(count.format("artifact", new)) == "1"

@@ -93,5 +93,5 @@ def test_killing_the_flow_ends_training(training_project: Path, tmp_path: Path, 
     finally:
         parent.kill()
         parent.wait()
-    wait_until(lambda: not trainers(tmp_path), 45, "the processes to end")
+    wait_until(lambda: not trainers(tmp_path), what="the processes to end")
     assert list((tmp_path / "work/checkpoints").glob("step-*"))

@@ -25,7 +25,6 @@ from flows.processes import alive
 from tests.flows.conftest import ROOT, OwnServer
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(240)
 COMMAND = [sys.executable, "-m", "flows.ui"]
 
 
@@ -61,12 +60,12 @@ class Ui:
         with said.open("w") as output:
             process = subprocess.Popen(COMMAND, cwd=self.folder, env=self.environment, stdout=output, stderr=output)
         try:
-            wait_until(lambda: "Ctrl-C" in said.read_text() or process.poll() is not None, 100, "flows.ui")
+            wait_until(lambda: "Ctrl-C" in said.read_text() or process.poll() is not None, 150, "flows.ui")
             assert process.poll() is None, said.read_text()
             yield process
         finally:
             process.terminate()
-            process.wait(60)
+            process.wait(150)
 
     @contextmanager
     def client(self) -> Iterator[SyncPrefectClient]:
@@ -129,7 +128,7 @@ def test_it_starts_all_keeps_what_was_chosen_and_leaves_nothing(started: Ui) -> 
         family = psutil.Process(process.pid).children(recursive=True)
         assert len(family) >= 2
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        assert process.wait(150) == 0
         assert not list(filter(alive, family))
         assert not server.answers(ui.url)
 
@@ -138,7 +137,7 @@ def test_server_and_worker_end_with_the_command_even_if_it_is_killed(started: Ui
     with started.running() as process:
         family = psutil.Process(process.pid).children(recursive=True)
         process.kill()
-        wait_until(lambda: not any(map(alive, family)), 30, "server and worker to end too")
+        wait_until(lambda: not any(map(alive, family)), what="server and worker to end too")
 
 
 def test_a_port_that_something_else_has(ui: Ui) -> None:

@@ -39,7 +39,6 @@ from tests.test_download import picture, write_captions
 from tests.test_features import PARAMS, folder_of, png
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(300)  # the first test also starts three nodes
 HIDDEN = "hidden"
 """A folder that the node `half_blind` does not see."""
 

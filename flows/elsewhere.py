@@ -43,7 +43,6 @@ GONE_SECONDS = 60.0
 END_SECONDS = 150.0
 """How long a cancelled stage may take to write what it has."""
 LOGS_AT_ONCE = 200
-ENGINE = "Engine execution exited with unexpected exception"
 
 
 def deployment(stage: str) -> str | None:
@@ -120,7 +119,7 @@ def serve(name: str, words: list[str], folder: str, request: str) -> Any:
             "that all machines share, under the same path"
         )
     # The stage is asked for here, so here it runs.
-    environment = children.environment(project, {VARIABLE: ""})
+    environment = children.environment(project, {**children.UNDATED, VARIABLE: ""})
     log = get_run_logger()
     reason = "the log above says more"
 
@@ -163,9 +162,7 @@ def _print_log(client: SyncPrefectClient, asked: FlowRun, offset: int) -> int:
     chosen = LogFilter.model_validate({"flow_run_id": {"any_": [asked.id]}})
     new = client.read_logs(chosen, limit=LOGS_AT_ONCE, offset=offset, sort=LogSort.TIMESTAMP_ASC)
     for line in new:
-        # Of a run that has failed, Prefect's engine also logs where in itself; the state's message says why.
-        if not line.message.startswith(ENGINE):
-            print(line.message, flush=True)
+        print(f"{line.timestamp.astimezone().time().isoformat('milliseconds')} | {line.message}", flush=True)
     return len(new)
 
 

@@ -23,7 +23,7 @@ from prefect.workers.process import ProcessWorker
 from clipn.errors import ClipnError
 
 DEPLOYMENTS = Path("prefect.yaml")
-POOLS: dict[str, dict[str, int]] = {"default": {}, "gpu": {"gpu": 1}}
+POOLS: dict[str, dict[str, int]] = {"default": {"retrain": 1, "download": 1}, "gpu": {"gpu": 1}}
 """Work pool → its queues → how many of a queue's runs may run at a time."""
 SILENCE = timedelta(seconds=90)
 """After three missed heartbeats a run is taken for dead."""

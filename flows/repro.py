@@ -19,7 +19,7 @@ from clipn.io import read_json
 from clipn.report import terminal
 from flows import paths
 
-LOG_WIDTH = 110
+LOG_WIDTH = 130
 """Columns of the table in a log, where there is no terminal that could be narrower."""
 
 DVC = [sys.executable, "-m", "dvc"]

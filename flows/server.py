@@ -3,19 +3,20 @@
 In this order: the configured one (PREFECT_API_URL or a Prefect profile); one that already runs on this
 machine's port for it (PREFECT_SERVER_API_PORT, else 4200); one that lives exactly as long as the `dvc`
 command that runs the stage. Starting a server takes several seconds, so the stages of one `dvc repro`
-share theirs. A stage started by hand leaves it to Prefect, which starts a temporary server for it.
+share theirs. What is started by hand has one of its own.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import httpx
@@ -31,7 +32,7 @@ from prefect.settings import (
 from prefect.states import Crashed
 
 from clipn.errors import ClipnError
-from flows import processes
+from flows import paths, processes
 
 START_SECONDS = 120
 STOP_SECONDS = 10
@@ -56,6 +57,9 @@ def existing() -> str | None:
 
 def require(url: str) -> None:
     """Raises ClipnError if no Prefect API answers at the configured address."""
+    full = f"{url.rstrip('/').removesuffix('/api')}/api"
+    if url != full and answers(full):
+        raise ClipnError(f"PREFECT_API_URL={url} is not the address of the API; that is {full}")
     if not answers(url):
         raise ClipnError(f"the Prefect server at {url} does not answer; start it, or unset PREFECT_API_URL")
 
@@ -65,23 +69,23 @@ def selected(own: str | None = None) -> Iterator[None]:
     """Run the block against a server.
 
     Args:
-        own: address of a `dvc` command's own server; None takes an existing one, or leaves it to Prefect.
+        own: address of a `dvc` command's own server; None takes an existing one, or starts one for the block.
 
     Raises:
-        ClipnError: the configured server does not answer.
+        ClipnError: the configured server does not answer, or none can be started.
     """
-    if own is not None:
-        # Heartbeats are for finding runs whose machine is gone, and this server would be gone with it.
-        # Each run waits for their thread, up to a second.
-        with temporary_settings({PREFECT_API_URL: own, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    url = existing() if own is None else None
+    if url is not None:
+        require(url)
+        with temporary_settings({PREFECT_API_URL: url}):
             yield
         return
-    url = existing()
-    if url is None:
-        yield
-        return
-    require(url)
-    with temporary_settings({PREFECT_API_URL: url}):
+    # Heartbeats are for finding runs whose machine is gone, and this server would be gone with it.
+    # Each run waits for their thread, up to a second.
+    with (
+        _started() if own is None else nullcontext(own) as url,
+        temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+    ):
         yield
 
 
@@ -139,6 +143,19 @@ class Own:
         if self._process.poll() is None:
             processes.end([psutil.Process(self._process.pid)], STOP_SECONDS)
         self._process.wait()
+
+
+@contextmanager
+def _started() -> Iterator[str]:
+    log = paths.WORK / "prefect" / f"server-{os.getpid()}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    own = Own(log)
+    try:
+        url = own.url()
+        print(f"Prefect UI: {url.removesuffix('/api')} (until this command ends)", flush=True)
+        yield url
+    finally:
+        own.stop()
 
 
 def end_with_parent() -> None:

@@ -26,12 +26,11 @@ from clipn.io import write_json
 from flows import elsewhere, server
 from flows.paths import STAGES
 
-# Prefect warns of each event that is still on its way when a run ends, and then waits until it has arrived.
-logging.getLogger("EventsWorker").setLevel(logging.ERROR)
-
 forsaken = threading.Event()
 """Set when the server that belongs to the `dvc` command is gone. Prefect would try for a minute to tell it that an
 interrupted stage has ended."""
+TAG = "CLIPN_TAG"
+"""Variable with a further tag of every stage's run."""
 PACKAGES = ("torch", "open_clip_torch", "img2dataset", "pyarrow", "scikit-learn", "prefect")
 
 
@@ -91,7 +90,7 @@ def command(name: str, words: Sequence[str], own_server: str | None = None, tag:
         values = {key: of.annotation(word) for (key, of), word in zip(parameters.items(), words, strict=True)}
     except ValueError:
         sys.exit(f"usage: python -m flows {name} {' '.join(parameters).upper()}".rstrip())
-    marks = [tag] if tag else []
+    marks = [mark for mark in (tag, os.environ.get(TAG)) if mark]
     try:
         place = elsewhere.deployment(name)
         if place:

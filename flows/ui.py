@@ -33,6 +33,8 @@ START_SECONDS = 180
 """A slow machine migrates a new database in about a minute."""
 PATIENCE_SECONDS = 120
 """How long runs may take to end after they were asked to; a trainer writes a checkpoint."""
+LOOK_SECONDS = 10
+"""Between two looks at the server."""
 STOP_SECONDS = 20
 """The same for a server, and for a worker without runs."""
 
@@ -48,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     only.add_argument("--no-worker", action="store_true", help="runs wait until a worker takes them")
     only.add_argument("--pool", help="start only a worker for this pool, such as gpu; server and deployments stay")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a script's background would ignore the first
+        signal.signal(number, _interrupt)
     try:
         with ExitStack() as stack:
             _run(stack, options.pool, not options.no_worker)
@@ -81,7 +83,7 @@ def _run(stack: ExitStack, pool: str | None, with_worker: bool) -> None:
     if not started:
         return print("Everything runs already.")
     print(f"Logs: {', '.join(map(str, started))}\nCtrl-C ends what was started here.", flush=True)
-    _wait(started)
+    _wait(started, url)
 
 
 def environment() -> dict[str, str]:
@@ -101,6 +103,8 @@ def _running() -> str | None:
         server.require(configured)
         return configured
     port = PREFECT_SERVER_API_PORT.value()
+    if not 0 < port < 2**16:
+        raise UiFailed(f"PREFECT_SERVER_API_PORT={port} is no port; take one from 1024 to 65535")
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)):
             return None
@@ -163,9 +167,15 @@ Prefect UI: {ui}
 """
 
 
-def _wait(started: dict[Path, subprocess.Popen[bytes]]) -> None:
-    """Wait until one of the processes ends, which none should."""
+def _wait(started: dict[Path, subprocess.Popen[bytes]], url: str) -> None:
+    """Wait until one of the processes ends, which none should; say when the server is away, and when it is back."""
+    answers, due = True, time.monotonic() + LOOK_SECONDS
     while True:
+        if time.monotonic() > due:
+            now, due = server.answers(url), time.monotonic() + LOOK_SECONDS
+            if now != answers:
+                print(f"The Prefect server at {url} " + ("answers again" if now else "does not answer"), flush=True)
+            answers = now
         for log, process in started.items():
             if process.poll() is not None:
                 raise UiFailed(f"{log.stem} ended (exit status {process.returncode}); {log} says why")

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import yaml
 from prefect import flow, get_run_logger, runtime
 from prefect.client.schemas.objects import State
+from prefect.exceptions import ParameterTypeError
 from prefect.states import Completed, Failed
 
 from clipn.errors import ClipnError, InvalidParams
@@ -52,8 +53,8 @@ class Place:
 
 def _run_name() -> str:
     parameters = runtime.flow_run.parameters
-    profile = parameters.get("profile")
-    return f"retrain {parameters.get('revision', 'HEAD')}" + (f" as {profile}" if profile else "")
+    composed = [parameters.get("profile") or "", *(parameters.get("overrides") or ())]
+    return " ".join(["retrain", parameters.get("revision", "HEAD"), *(["as", *composed] if composed[0] else [])])
 
 
 @flow(name="retrain", flow_run_name=_run_name, persist_result=False)
@@ -192,7 +193,7 @@ def _pass_gate(workspace: Workspace, reference: Reference, rows: Sequence[Row], 
         return
     raise GateFailed(
         f"the gate failed: the results are {said}\nNothing was committed or pushed. Look at them in "
-        f"{workspace.folder}: {paths.RESULTS}, or 'dvc metrics diff {reference.name}' there. "
+        f"{workspace.folder}: {paths.RESULTS}, or 'dvc metrics diff {reference.commit[:12]}' there. "
         "To accept them all the same, run again with accept_anyway"
     )
 
@@ -240,11 +241,28 @@ def main() -> None:
     if not words.keys() <= known.keys():
         sys.exit(f"usage: python -m flows.retrain [PARAMETER=VALUE …]; a parameter is one of {', '.join(known)}")
     try:
-        # Names stay as they are: a commit's hash may look like a number.
-        values = {name: yaml.safe_load(word) if name in NO_NAMES else word or None for name, word in words.items()}
+        values = {name: _value(name, word) for name, word in words.items()}
+        try:
+            values = retrain.validate_parameters(values)
+        except ParameterTypeError as error:
+            raise InvalidParams(str(error)) from error
         with server.selected():
             state = cast(State[None], retrain(**values, return_state=True))
-    except (ClipnError, yaml.YAMLError) as error:
+    except ClipnError as error:
         sys.exit(f"error: {error}")
     if not state.is_completed():
         sys.exit(f"error: {state.message}")
+
+
+def _value(name: str, word: str) -> Any:
+    """Of a parameter, from its text on the command line; names stay text, as a commit's hash may look like a number.
+
+    Raises:
+        InvalidParams: it is no YAML where it has to be.
+    """
+    if name not in NO_NAMES:
+        return word or None
+    try:
+        return yaml.safe_load(word)
+    except yaml.YAMLError as error:
+        raise InvalidParams(f"{name}: {word!r} is no YAML: {error}") from error

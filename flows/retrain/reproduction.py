@@ -6,14 +6,15 @@ import re
 import sys
 from collections import deque
 from pathlib import Path
+from uuid import UUID
 
 import httpx
-from prefect import get_run_logger
+from prefect import get_run_logger, runtime
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 
 from clipn.errors import ClipnError
-from flows import children
+from flows import children, stage
 from flows.retrain.workspace import DVC, Say, Workspace
 from flows.stage import ProgressBar
 
@@ -39,13 +40,17 @@ def run(workspace: Workspace, repository: Path | None) -> bool:
     remote = workspace.connect(repository)
     if not remote:
         say("The project has no DVC remote: data is neither pulled nor pushed")
-    # Outputs that the cache has need no run cache and no network, and are not made again.
+    say("Bringing the outputs that the cache has")
+    # They need no run cache and no network, and are not made again.
     workspace.run([*DVC, "checkout", "--quiet", "--force", "--allow-missing"], say)
+    this = runtime.flow_run
+    tag = f"retrain {this.id[:8]}"
     with get_client(sync_client=True) as client:
         api = str(client.api_url).rstrip("/")  # also of a temporary server: stages are seen where this flow is
+        client.update_flow_run(UUID(this.id), tags=[*this.tags, tag])
     lines = Lines(workspace.pipeline().stages, say)
     command = [*COMMAND, *(["--pull"] if remote else [])]
-    if workspace.run(command, lines, {**children.UNDATED, "PREFECT_API_URL": api}):
+    if workspace.run(command, lines, {**children.UNDATED, "PREFECT_API_URL": api, stage.TAG: tag}):
         raise ClipnError(
             f"the pipeline failed: {lines.reason()}\nFinished stages are kept; run again to go on. "
             f"Its files are in {workspace.folder}"

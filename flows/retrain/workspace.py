@@ -54,10 +54,16 @@ def locked(folder: Path, holder: str) -> Iterator[None]:
 
     Raises:
         Busy: another process holds it.
+        InvalidParams: it is a file, holds something else, or cannot be made.
     """
+    _require_ours(folder)
     path = folder.with_name(f"{folder.name}.lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise InvalidParams(f"workspace: {path} cannot be written ({error.strerror}); name another folder") from error
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -111,11 +117,7 @@ class Workspace:
             Busy: somebody runs DVC in it by hand.
             GitFailed: the repository cannot be read.
         """
-        if self.folder.is_dir() and any(self.folder.iterdir()) and not (self.folder / OURS).is_file():
-            raise InvalidParams(
-                f"workspace: {self.folder} holds files that no retraining put there, and it would be reset; "
-                "name a folder that is empty or does not exist"
-            )
+        _require_ours(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_text(self.folder / OURS, "A checkout made by the flow 'retrain'. It can be deleted while none runs.\n")
         children.settle(self.folder, say)
@@ -272,6 +274,16 @@ class Workspace:
         except (DvcException, yaml.YAMLError):
             return False
         return True
+
+
+def _require_ours(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InvalidParams(f"workspace: {folder} is a file; name a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / OURS).is_file():
+        raise InvalidParams(
+            f"workspace: {folder} holds files that no retraining put there, and it would be reset; "
+            "name a folder that is empty or does not exist"
+        )
 
 
 def _is_lock(path: str) -> bool:

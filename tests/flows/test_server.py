@@ -44,6 +44,14 @@ def test_a_configured_server_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> 
         pytest.fail("it was selected")
 
 
+@pytest.mark.parametrize("ending", ["", "/", "/api/"])
+def test_an_address_that_is_almost_right(ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "answers", lambda url: url == "http://here:4200/api")
+    server.require("http://here:4200/api")
+    with pytest.raises(ClipnError, match=r"is not the address of the API; that is http://here:4200/api$"):
+        server.require(f"http://here:4200{ending}")
+
+
 def test_heartbeats_are_for_servers_that_stay() -> None:
     with server.selected("http://127.0.0.1:1/api"):
         assert PREFECT_API_URL.value() == "http://127.0.0.1:1/api"

@@ -90,7 +90,10 @@ def contents(client: SyncPrefectClient) -> dict[str, Any]:
     return {
         "deployments": sorted((d.name, d.work_pool_name, d.work_queue_name) for d in client.read_deployments()),
         "pools": sorted((pool.name, pool.type) for pool in client.read_work_pools()),
-        "limit": client.read_work_queue_by_name("gpu", work_pool_name="gpu").concurrency_limit,
+        "limits": {
+            queue: client.read_work_queue_by_name(queue, work_pool_name=pool).concurrency_limit
+            for pool, queue in (("default", "retrain"), ("default", "download"), ("gpu", "gpu"))
+        },
         "automations": sorted(automation["name"] for automation in automations),
         "workers": len(client.read_workers_for_work_pool("default")),
     }
@@ -102,13 +105,13 @@ def test_it_starts_all_keeps_what_was_chosen_and_leaves_nothing(started: Ui) -> 
         made = contents(client)
         assert made == {
             "deployments": [
-                ("download", "default", "default"),
+                ("download", "default", "download"),
                 ("evaluate", "default", "default"),
                 ("gpu", "gpu", "gpu"),
-                ("retrain", "default", "default"),
+                ("retrain", "default", "retrain"),
             ],
             "pools": [("default", "process"), ("gpu", "process")],
-            "limit": 1,
+            "limits": {"retrain": 1, "download": 1, "gpu": 1},
             "automations": ["Crash runs that never started", "Crash runs that went silent"],
             "workers": 1,
         }
@@ -148,6 +151,11 @@ def test_a_port_that_something_else_has(ui: Ui) -> None:
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"error: port {ui.port} is used by another program, or by a Prefect server")
     assert "PREFECT_SERVER_API_PORT" in refused.stderr
+
+
+def test_a_port_that_is_none(ui: Ui) -> None:
+    refused = ui.run(PREFECT_SERVER_API_PORT="80000")
+    assert refused.stderr == "error: PREFECT_SERVER_API_PORT=80000 is no port; take one from 1024 to 65535\n"
 
 
 def test_what_is_not_there_is_named(ui: Ui, own_server: OwnServer) -> None:

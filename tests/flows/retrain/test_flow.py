@@ -264,6 +264,9 @@ def test_wrong_inputs_are_messages_before_any_work(project: Project, tmp_path: P
     assert "'main' is checked out in" in failure(branch="main")
     assert "push_git: 'nobody' cannot be reached" in failure(push_git="nobody")
     assert "holds files that no retraining put there" in failure(workspace=str(project.folder))
+    assert "train.txt is a file; name a folder" in failure(workspace="train.txt")
+    assert "cannot be written" in failure(workspace="/proc/nothing")
+    assert not (project.folder / "train.txt.lock").exists()
     assert (refs(project), project.ran_since()) == (before, [])
 
 
@@ -282,8 +285,10 @@ def test_as_a_command(project: Project, monkeypatch: pytest.MonkeyPatch) -> None
         command("revison=main")
     with pytest.raises(SystemExit, match=r"error: .* has no revision '12345678'"):
         command("revision=12345678", "limits={confidence: 0.95}")
-    with pytest.raises(SystemExit, match="error: while parsing"):
+    with pytest.raises(SystemExit, match=r"error: limits: '\{confidence: ' is no YAML"):
         command("limits={confidence: ")
+    with pytest.raises(SystemExit, match=r"error: (?s:.*)limits\.confidence"):
+        command("limits={confidence: 2}")
     project.write("train.txt", "-0.05\n")
     project.commit("Worse")
     command("accepted=", "accept_anyway=true")

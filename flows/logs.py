@@ -1,0 +1,21 @@
+"""What Prefect logs about runs, without what only says where in Prefect it was said."""
+
+from __future__ import annotations
+
+import logging
+
+ENGINES = ("prefect.flow_runs", "prefect.engine")
+
+
+def keep_to_the_point() -> None:
+    """Leave out lines that help nobody. To be called before a flow runs."""
+    for name in ENGINES:
+        logging.getLogger(name).addFilter(_is_news)
+    # Prefect warns of each event that is still on its way when a run ends, and then waits until it has arrived.
+    logging.getLogger("EventsWorker").setLevel(logging.ERROR)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """A run that ended as Failed has said why; its engine adds the way through itself."""
+    error = record.exc_info[1] if record.exc_info else None
+    return type(error).__name__ != "FailedRun"

@@ -12,6 +12,7 @@ import ctypes
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -23,7 +24,10 @@ import httpx
 import psutil
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import (
+    PREFECT_API_SSL_CERT_FILE,
+    PREFECT_API_TLS_INSECURE_SKIP_VERIFY,
     PREFECT_API_URL,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_SERVER_API_PORT,
@@ -34,6 +38,7 @@ from prefect.states import Crashed
 from clipn.errors import ClipnError
 from flows import paths, processes
 
+ANSWER_SECONDS = 2
 START_SECONDS = 120
 STOP_SECONDS = 10
 PR_SET_PDEATHSIG = 1
@@ -42,11 +47,7 @@ PR_SET_PDEATHSIG = 1
 
 def answers(url: str) -> bool:
     """Whether a Prefect API answers at `url`."""
-    try:
-        response = httpx.get(f"{url}/health", timeout=2)
-    except httpx.HTTPError:
-        return False
-    return response.is_success and response.text.strip() == "true"
+    return _silence(url) is None
 
 
 def existing() -> str | None:
@@ -56,12 +57,22 @@ def existing() -> str | None:
 
 
 def require(url: str) -> None:
-    """Raises ClipnError if no Prefect API answers at the configured address."""
+    """Raises ClipnError if no Prefect API answers at the configured address, or none that lets this process in."""
     full = f"{url.rstrip('/').removesuffix('/api')}/api"
     if url != full and answers(full):
         raise ClipnError(f"PREFECT_API_URL={url} is not the address of the API; that is {full}")
-    if not answers(url):
-        raise ClipnError(f"the Prefect server at {url} does not answer; start it, or unset PREFECT_API_URL")
+    if reason := _silence(url):
+        raise ClipnError(f"the Prefect server at {url} does not answer ({reason}); start it, or unset PREFECT_API_URL")
+    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+        try:
+            client.api_version()
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code != httpx.codes.UNAUTHORIZED:
+                raise
+            raise ClipnError(
+                f"the Prefect server at {url} asks for a password; PREFECT_API_AUTH_STRING has to be what "
+                "PREFECT_SERVER_API_AUTH_STRING is there"
+            ) from error
 
 
 @contextmanager
@@ -164,6 +175,25 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     # A command in the background of a script ignores them and would pass that on; Prefect needs them to end.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _silence(url: str) -> str | None:
+    """Why no Prefect API answers at `url`; None if one does."""
+    try:
+        response = httpx.get(f"{url}/health", timeout=ANSWER_SECONDS, verify=_trust())
+    except (httpx.HTTPError, OSError) as error:
+        return str(error) or type(error).__name__
+    if response.is_success and response.text.strip() == "true":
+        return None
+    return f"status {response.status_code}"
+
+
+def _trust() -> ssl.SSLContext | bool:
+    """The certificates to take, as settings of Prefect's say for its own client."""
+    if PREFECT_API_TLS_INSECURE_SKIP_VERIFY.value():
+        return False
+    file = PREFECT_API_SSL_CERT_FILE.value()
+    return ssl.create_default_context(cafile=file) if file else True
 
 
 def loopback(port: int) -> str:

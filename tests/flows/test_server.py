@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -9,6 +13,8 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_SSL_CERT_FILE,
     PREFECT_API_URL,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_SERVER_API_PORT,
@@ -38,7 +44,7 @@ def test_a_configured_server_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> 
     silent = server.loopback(server.free_port())
     with (
         temporary_settings({PREFECT_API_URL: silent}),
-        pytest.raises(ClipnError, match=r"does not answer; start it, or unset PREFECT_API_URL"),
+        pytest.raises(ClipnError, match=r"does not answer \(.*refused.*\); start it, or unset PREFECT_API_URL"),
         server.selected(),
     ):
         pytest.fail("it was selected")
@@ -47,9 +53,49 @@ def test_a_configured_server_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("ending", ["", "/", "/api/"])
 def test_an_address_that_is_almost_right(ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "answers", lambda url: url == "http://here:4200/api")
-    server.require("http://here:4200/api")
     with pytest.raises(ClipnError, match=r"is not the address of the API; that is http://here:4200/api$"):
         server.require(f"http://here:4200{ending}")
+
+
+class WithPassword(BaseHTTPRequestHandler):
+    """As much of a Prefect API with a password as is asked before a stage starts."""
+
+    def do_GET(self) -> None:
+        known = self.path == "/api/health" or self.headers["Authorization"] == "Basic dTpw"  # u:p
+        body = b"true" if known else b"{}"
+        self.send_response(200 if known else 401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_server_behind_a_certificate_and_a_password(tmp_path: Path) -> None:
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *("-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "cert"), "-days", "2"),
+            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    with ThreadingHTTPServer(("127.0.0.1", 0), WithPassword) as listener:
+        listener.socket = context.wrap_socket(listener.socket, server_side=True)
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        url = f"https://127.0.0.1:{listener.server_port}/api"
+        with pytest.raises(ClipnError, match=r"does not answer \(.*certificate verify failed"):
+            server.require(url)
+        with temporary_settings({PREFECT_API_SSL_CERT_FILE: str(tmp_path / "cert")}):
+            with pytest.raises(ClipnError, match="asks for a password; PREFECT_API_AUTH_STRING has to be"):
+                server.require(url)
+            with temporary_settings({PREFECT_API_AUTH_STRING: "u:p"}):
+                server.require(url)
+        listener.shutdown()
 
 
 def test_heartbeats_are_for_servers_that_stay() -> None:

@@ -76,6 +76,6 @@ def test_wrong_arguments_show_the_usage(arguments: tuple[str, ...]) -> None:
 
 
 def test_a_server_that_is_configured_but_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "answers", lambda url: False)
-    with pytest.raises(SystemExit, match=r"does not answer; start it, or unset PREFECT_API_URL"):
+    monkeypatch.setattr(server, "_silence", lambda url: "refused")
+    with pytest.raises(SystemExit, match=r"does not answer \(refused\); start it, or unset PREFECT_API_URL"):
         run_as_command("photos", "3")

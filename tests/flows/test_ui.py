@@ -164,7 +164,7 @@ def test_what_is_not_there_is_named(ui: Ui, own_server: OwnServer) -> None:
         unknown.stderr == "error: the server has no work pool 'tpu'; 'python -m flows.ui --no-worker' makes the pools\n"
     )
     absent = ui.run(PREFECT_API_URL=ui.url)
-    assert absent.stderr.startswith(f"error: the Prefect server at {ui.url} does not answer; start it, or unset")
+    assert absent.stderr.startswith(f"error: the Prefect server at {ui.url} does not answer (")
     alone = ui.run("--pool", "gpu")
     assert alone.stderr.startswith(
         "error: there is no Prefect server that a worker could work for; set PREFECT_API_URL"

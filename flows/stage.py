@@ -56,8 +56,7 @@ def stage(name: str) -> Callable[[Callable[..., dict[str, Any]]], Flow[..., dict
             except ClipnError as error:
                 return Failed(message=str(error))
             except KeyboardInterrupt:
-                if forsaken.is_set():
-                    os._exit(128 + signal.SIGINT)
+                _leave_if_forsaken()
                 raise
             seconds = {**report.get("seconds", {}), "total": round(time.perf_counter() - start, 3)}
             label = "-".join([name, *map(str, signature.bind(*args, **kwargs).arguments.values())])
@@ -103,6 +102,12 @@ def command(name: str, words: Sequence[str], own_server: str | None = None, tag:
         sys.exit(f"error: {error}")
     if not state.is_completed():
         sys.exit(f"error: {name}: {state.message}")
+
+
+def _leave_if_forsaken() -> None:
+    """A function of its own: the flow travels to a Ray cluster with all that it names, and an event cannot."""
+    if forsaken.is_set():
+        os._exit(128 + signal.SIGINT)
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cloudpickle
 import pytest
 from prefect.client.orchestration import get_client
 
@@ -73,6 +75,12 @@ def test_a_defect_keeps_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
 def test_wrong_arguments_show_the_usage(arguments: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit, match=r"usage: python -m flows count NAME SEED"):
         run_as_command(*arguments)
+
+
+def test_a_stage_can_travel_to_a_ray_cluster() -> None:
+    """With each task, the flow that it belongs to goes to the node."""
+    for name in ("features", "set_features"):
+        cloudpickle.dumps(importlib.import_module(f"flows.stages.{name}").run)
 
 
 def test_a_server_that_is_configured_but_silent(monkeypatch: pytest.MonkeyPatch) -> None:

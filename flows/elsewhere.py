@@ -1,8 +1,8 @@
 """Stages that run on another machine: a Prefect worker there shares the project's folder with this one.
 
 CLIPN_DEPLOYMENTS says which, as in "train=stage/gpu": the stage `train` by the deployment `stage/gpu`, whose
-worker runs where the GPUs are. DVC and everything else stay here. Each side knows when the other is gone:
-this one sees the state of the run, and the worker sees a file that this one touches.
+worker runs where the GPUs are. DVC and everything else stay here. Each side touches a file as long as it is
+there, so each knows when the other is gone, and goes on if only the server cannot be reached.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from prefect.client.schemas.filters import LogFilter
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import LogSort
 from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelling, Failed
 
 from clipn.errors import ClipnError, InvalidParams
@@ -35,11 +36,13 @@ from flows.stages import STAGES
 
 VARIABLE = "CLIPN_DEPLOYMENTS"
 REQUESTS = WORK / "elsewhere"
-"""A file for each stage that is asked for; it is there and touched as long as somebody waits."""
+"""A file for each stage that is asked for, touched as long as somebody waits; beside it the worker's, while it runs."""
 POLL_SECONDS = 1.0
 TOUCH_SECONDS = 5.0
 GONE_SECONDS = 60.0
-"""How long the file may stay untouched until the worker ends the stage; storage that is shared may show it late."""
+"""How long a file may stay untouched until the other side is taken for gone; shared storage may show it late."""
+ASK_SETTINGS = {PREFECT_API_REQUEST_TIMEOUT: 15.0, PREFECT_CLIENT_MAX_RETRIES: 1}
+"""Of the one that waits: it asks again by itself, and an interrupt shall not wait for minutes."""
 END_SECONDS = 150.0
 """How long a cancelled stage may take to write what it has."""
 LOGS_AT_ONCE = 200
@@ -82,21 +85,21 @@ def run(name: str, words: Sequence[str], place: str, tags: Sequence[str] = ()) -
         )
     request = (REQUESTS / uuid.uuid4().hex).absolute()
     parameters = {"name": name, "words": list(words), "folder": str(Path.cwd()), "request": str(request)}
-    with server.selected(), get_client(sync_client=True) as client:
+    with server.selected(), temporary_settings(ASK_SETTINGS), get_client(sync_client=True) as client:
         try:
             found = client.read_deployment_by_name(place)
         except ObjectNotFound as error:
             raise ClipnError(f"{VARIABLE}: there is no deployment {place}; see docs/operating.md") from error
         write_text(request, str(os.getpid()))
         try:
-            with _interruptible():
+            with _touching(request), _interruptible():
                 asked = client.create_flow_run_from_deployment(
                     found.id, parameters=parameters, name="-".join([name, *words, "elsewhere"]), tags=tags
                 )
                 print(f"{name} runs at {place}, as soon as a worker of pool {found.work_pool_name} is free", flush=True)
                 ended = _follow(client, asked, request)
         finally:
-            request.unlink(missing_ok=True)
+            _answer(request).unlink(missing_ok=True)  # of a worker that is gone
     if ended.state is None or not ended.state.is_completed():
         said = ended.state.message if ended.state else "its state is not known"
         raise ClipnError(f"{name} at {place} ended as {ended.state_name}: {said}")
@@ -129,31 +132,37 @@ def serve(name: str, words: list[str], folder: str, request: str) -> Any:
         if line.startswith("error: "):
             reason = line.removeprefix("error: ")
 
-    with _ending_with(token):
+    with _touching(_answer(token)), _ending_with(token):
         code = children.run([sys.executable, "-m", "flows", name, *words], project, environment, say)
     return Failed(message=f"status {code}: {reason}") if code else None
 
 
 def _follow(client: SyncPrefectClient, asked: FlowRun, request: Path) -> FlowRun:
     """Print the run's log until it has ended; if this process is interrupted, the run is cancelled."""
-    shown, touched = 0, time.monotonic()
+    shown, worker, doubted = 0, _Sign(_answer(request)), False
     try:
         while True:
+            gone = worker.gone()
             try:
                 now = client.read_flow_run(asked.id)
                 shown += _print_log(client, asked, shown)
             except (httpx.HTTPError, PrefectException) as error:
                 print(f"The Prefect server does not answer ({error}); it is asked again", flush=True)
             else:
-                if now.state is not None and now.state.is_final():
+                # The server may not have heard of the run because it was away itself. The run's end corrects it.
+                silent = now.state is not None and (now.state.message or "").startswith(server.SILENT)
+                if silent and not gone and not doubted:
+                    print("The server has not heard of the stage for a while, but it goes on", flush=True)
+                doubted = silent and not gone
+                if now.state is not None and now.state.is_final() and not doubted:
                     _print_log(client, asked, shown)
                     return now
-            if time.monotonic() - touched > TOUCH_SECONDS:
-                request.touch()
-                touched = time.monotonic()
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
-        _cancel(client, asked)
+        try:
+            _cancel(client, asked)
+        except (httpx.HTTPError, PrefectException) as error:
+            print(f"The Prefect server does not answer ({error}); the stage ends in a minute by itself", flush=True)
         raise
 
 
@@ -187,6 +196,33 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _answer(request: Path) -> Path:
+    """The file that the worker touches."""
+    return request.with_name(f"{request.name}.runs")
+
+
+@contextmanager
+def _touching(file: Path) -> Iterator[None]:
+    """Touch a file as long as the block lasts, whatever that waits for; then remove it."""
+    ended = threading.Event()
+
+    def touch() -> None:
+        while True:
+            with suppress(OSError):  # shared storage is away, too
+                file.touch()
+            if ended.wait(TOUCH_SECONDS):
+                return
+
+    thread = threading.Thread(target=touch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        file.unlink(missing_ok=True)
+
+
 @contextmanager
 def _ending_with(token: Path) -> Iterator[None]:
     """Interrupt this process when the one that asked is gone."""
@@ -200,16 +236,31 @@ def _ending_with(token: Path) -> Iterator[None]:
 
 
 def _watch(token: Path, ended: threading.Event) -> None:
-    seen: Any = None
-    changed = time.monotonic()
+    sign = _Sign(token)
     while not ended.wait(POLL_SECONDS):
+        if sign.gone():
+            os.kill(os.getpid(), signal.SIGINT)
+            return
+
+
+class _Sign:
+    """Tells from the file of the other side whether that is still there; has to be asked again and again.
+
+    Args:
+        file: that it touches.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._seen: int | None = None
+        self._changed = time.monotonic()
+
+    def gone(self) -> bool:
         try:
-            stamp = token.stat().st_mtime_ns
+            stamp = self._file.stat().st_mtime_ns
         except OSError:
             stamp = None
         # The clocks of two machines differ, so it is only seen whether the stamp changes.
-        if stamp is not None and stamp != seen:
-            seen, changed = stamp, time.monotonic()
-        elif time.monotonic() - changed > GONE_SECONDS:
-            os.kill(os.getpid(), signal.SIGINT)
-            return
+        if stamp is not None and stamp != self._seen:
+            self._seen, self._changed = stamp, time.monotonic()
+        return time.monotonic() - self._changed > GONE_SECONDS

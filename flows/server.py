@@ -41,6 +41,8 @@ from flows import paths, processes
 ANSWER_SECONDS = 2
 START_SECONDS = 120
 STOP_SECONDS = 10
+SILENT = "No sign of life"
+"""How the message begins of a run that the server calls crashed because it heard nothing of it."""
 PR_SET_PDEATHSIG = 1
 """Of Linux's prctl."""
 

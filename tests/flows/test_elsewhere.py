@@ -7,13 +7,18 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import httpx
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
+from prefect.states import Completed, Crashed, Running
 
 from clipn.errors import ClipnError, InvalidParams
 from flows import elsewhere, server
@@ -123,6 +128,77 @@ def test_a_stage_ends_when_nobody_waits_for_it(project: Project, monkeypatch: py
             elsewhere.serve("sleepy", ["sixth", "100"], str(project.folder), str(request))
     sleeper = sleeping.result()
     wait_until(lambda: not Path(f"/proc/{sleeper}").exists())
+
+
+class Answers:
+    """A client whose server says that a run has these states, one after the other; an error is raised."""
+
+    def __init__(self, *states: Any) -> None:
+        self.states = list(states)
+
+    def read_flow_run(self, run: Any) -> SimpleNamespace:
+        state = self.states.pop(0)
+        if isinstance(state, BaseException):
+            raise state
+        return SimpleNamespace(id=run, state=state)
+
+    def read_logs(self, *args: Any, **options: Any) -> list[Any]:
+        return []
+
+    def set_flow_run_state(self, run: Any, state: Any) -> None:
+        raise httpx.ConnectError("no route")
+
+
+@pytest.fixture
+def follow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Follows a run whose server gives these answers; gives its last state."""
+    monkeypatch.setattr(elsewhere, "POLL_SECONDS", 0.2)
+    monkeypatch.setattr(elsewhere, "TOUCH_SECONDS", 0.05)
+    monkeypatch.setattr(elsewhere, "GONE_SECONDS", 0.5)
+    asked: Any = SimpleNamespace(id=uuid.uuid4())
+
+    def answers(*states: Any) -> Any:
+        client: Any = Answers(*states)
+        return elsewhere._follow(client, asked, tmp_path / "request").state
+
+    return answers
+
+
+SILENT = Crashed(message=f"{server.SILENT} for 90 s: the process or its machine is gone.")
+
+
+def test_a_run_of_which_only_the_server_has_not_heard_goes_on(
+    follow: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    away = httpx.ConnectError("no route")
+    with elsewhere._touching(tmp_path / "request.runs"):
+        state = follow(Running(), away, *[SILENT] * 6, Completed())
+    assert state.is_completed()
+    assert capsys.readouterr().out.count("The server has not heard of the stage for a while, but it goes on") == 1
+    assert not list(tmp_path.iterdir())
+    assert follow(Running(), *[SILENT] * 6, Completed()).is_crashed()
+    with elsewhere._touching(tmp_path / "request.runs"):
+        assert follow(Crashed(message="its process was killed"), Completed()).is_crashed()
+
+
+def test_a_file_is_touched_whatever_its_process_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elsewhere, "TOUCH_SECONDS", 0.05)
+    monkeypatch.setattr(elsewhere, "GONE_SECONDS", 0.5)
+    file = tmp_path / "request"
+    sign = elsewhere._Sign(file)
+    with elsewhere._touching(file):
+        for _ in range(4):
+            time.sleep(0.2)
+            assert not sign.gone()
+    time.sleep(0.6)
+    assert sign.gone()
+    assert not file.exists()
+
+
+def test_an_interrupt_ends_the_command_without_a_server(follow: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        follow(Running(), KeyboardInterrupt())
+    assert "the stage ends in a minute by itself" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("value", ["train", "train=gpu", "everything=stage/gpu", "train=stage/gpu,features=stage/gpu"])

@@ -62,9 +62,9 @@ class Node:
 
     def kill(self) -> None:
         """As a power cut: SIGKILL to all of the node, the training processes that its workers started included."""
-        for process in self._raylet().children(recursive=True):
-            process.kill()
-        self._raylet().kill()
+        for process in [*self._raylet().children(recursive=True), self._raylet()]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         self._process.kill()
         self._process.wait()
 

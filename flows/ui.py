@@ -27,8 +27,8 @@ from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_API_PORT, temporary
 from clipn.errors import ClipnError
 from flows import paths, processes, provision, server
 
-FOLDER = paths.WORK / "prefect"
-"""Logs of the server and the workers."""
+FOLDER = paths.WORK / "prefect" / socket.gethostname()
+"""Logs of the server and the workers of this machine; others may share the project's folder."""
 START_SECONDS = 180
 """A slow machine migrates a new database in about a minute."""
 PATIENCE_SECONDS = 120
@@ -129,7 +129,7 @@ def _start_server(stack: ExitStack, started: dict[Path, subprocess.Popen[bytes]]
 
 
 def _start_worker(stack: ExitStack, started: dict[Path, subprocess.Popen[bytes]], url: str, pool: str) -> None:
-    """Start this folder's worker of a pool, unless it runs."""
+    """Start this folder's worker of a pool on this machine, unless it runs."""
     log = FOLDER / f"worker-{pool}.log"
     name = f"{socket.gethostname()} {Path.cwd().name}"
     with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
@@ -144,7 +144,7 @@ def _start_worker(stack: ExitStack, started: dict[Path, subprocess.Popen[bytes]]
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"A worker of this folder for pool {pool} runs already.", flush=True)
+            print(f"A worker of this folder for pool {pool} runs already on this machine.", flush=True)
             return
         print(f"Starting a worker for pool {pool} …", flush=True)
         command = ["worker", "start", "--pool", pool, "--name", name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -258,7 +259,7 @@ def test_a_secret_reaches_the_environment_of_a_run_and_nothing_that_is_shown(ope
     logs = operation.client.read_logs(of_run)
     assert any("used it" in log.message for log in logs)
     shown = [
-        operation.folder / "data/work/prefect/worker-default.log",
+        operation.folder / "data/work/prefect" / socket.gethostname() / "worker-default.log",
         operation.server.home / "server.log",
         # Deployments, pools, logs, events, and the block itself, encrypted.
         *operation.server.home.glob("prefect.db*"),

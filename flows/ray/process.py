@@ -11,10 +11,14 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import psutil
 import ray
 
 from clipn.errors import InvalidParams
 from flows.ray.cluster import Node, Share
+
+INTERFACE = "GLOO_SOCKET_IFNAME"
+"""Without it Gloo takes the address of the host's name, which is one of loopback in Debian's /etc/hosts."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,14 @@ class Seat:
         address: of that node, for the other processes.
         gpus: as CUDA_VISIBLE_DEVICES names them; none on a CPU.
         free_port: of that node.
+        interface: the network interface with that address, if it is known.
     """
 
     node: str
     address: str
     gpus: tuple[str, ...]
     free_port: int
+    interface: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,8 @@ class Process:
             port = probe.getsockname()[1]
         context = ray.get_runtime_context()
         gpus = tuple(map(str, context.get_accelerator_ids().get("GPU", ())))
-        return Seat(context.get_node_id(), ray.util.get_node_ip_address(), gpus, port)
+        address = ray.util.get_node_ip_address()
+        return Seat(context.get_node_id(), address, gpus, port, os.environ.get(INTERFACE) or interface_of(address))
 
     def start(self, words: Sequence[str], folder: str, variables: Mapping[str, str]) -> None:
         """Start `clipn train` with these words, in this folder and with these variables besides the node's own."""
@@ -98,6 +105,14 @@ class Process:
             self._lines.append(line.rstrip("\n"))
 
 
+def interface_of(address: str) -> str | None:
+    """The network interface of this machine that has an address."""
+    for name, found in psutil.net_if_addrs().items():
+        if address in {entry.address for entry in found}:
+            return name
+    return None
+
+
 def share_of(nodes: Sequence[Node], processes: int, device: str) -> Share:
     """The largest equal share of the cluster of which there are as many as processes.
 
@@ -136,6 +151,8 @@ def environments(seats: Sequence[Seat], cpus: int) -> list[dict[str, str]]:
             "MASTER_PORT": str(seats[0].free_port),
             "OMP_NUM_THREADS": str(cpus),
         }
+        if seat.interface:
+            variables[INTERFACE] = seat.interface
         if seat.gpus:
             variables["CUDA_VISIBLE_DEVICES"] = ",".join(gpu for other in together for gpu in other.gpus)
         found.append(variables)

@@ -117,6 +117,14 @@ def test_processes_of_a_node_share_its_gpus_and_find_the_first_one() -> None:
     ]
 
 
+def test_processes_talk_over_the_interface_of_their_node_s_address() -> None:
+    assert ray_process.interface_of("127.0.0.1") == "lo"
+    assert ray_process.interface_of("192.0.2.1") is None
+    seats = [Seat("a", "10.0.0.1", (), 1, "eth0"), Seat("b", "10.0.0.2", (), 1, "ens5"), Seat("c", "10.0.0.3", (), 1)]
+    found = ray_process.environments(seats, cpus=1)
+    assert [variables.get("GLOO_SOCKET_IFNAME") for variables in found] == ["eth0", "ens5", None]
+
+
 def test_local_files_need_an_address_that_nodes_elsewhere_reach(tmp_path: Path) -> None:
     captions = write_captions(tmp_path, [("images/a.png", "x", False)])
     with pytest.raises(InvalidParams, match=r"which the node one \(10.0.0.1\) cannot fetch.*CLIPN_SERVE_HOST"):

@@ -279,12 +279,16 @@ def _answer(asked: Any) -> str | None:
 
 def _question(marker: Path, to_reach: Sequence[str]) -> Callable[[], str | None]:
     """What a node is asked. A function of its own: it travels as a whole, so the node needs no file for it."""
+    from prefect.settings import PREFECT_API_SSL_CERT_FILE  # img2dataset's process imports this module without Prefect
+
     needed = {str(Path.cwd()): str(marker), str(CODE): __file__}
     packages = PACKAGES
+    certificates: str | None = PREFECT_API_SSL_CERT_FILE.value()  # which tasks take too, with other settings
 
     def problem() -> str | None:
         import importlib.util
         import pathlib
+        import ssl
         import urllib.request
 
         for folder, file in needed.items():
@@ -295,7 +299,8 @@ def _question(marker: Path, to_reach: Sequence[str]) -> Callable[[], str | None]
             return f"lacks {', '.join(lacking)}; start Ray there from an environment like the one here"
         for url in to_reach:
             try:
-                urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10).close()
+                secure = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=certificates))
+                urllib.request.build_opener(urllib.request.ProxyHandler({}), secure).open(url, timeout=10).close()
             except OSError as error:
                 return f"does not reach {url} ({error}); see PREFECT_API_URL in docs/ray.md"
         return None

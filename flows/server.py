@@ -38,6 +38,8 @@ from prefect.states import Crashed
 from clipn.errors import ClipnError
 from flows import paths, processes
 
+LOGS = paths.WORK / "prefect" / socket.gethostname()
+"""Of servers and workers of this machine; others may share the project's folder."""
 ANSWER_SECONDS = 2
 START_SECONDS = 120
 STOP_SECONDS = 10
@@ -160,7 +162,7 @@ class Own:
 
 @contextmanager
 def _started() -> Iterator[str]:
-    log = paths.WORK / "prefect" / f"server-{os.getpid()}.log"
+    log = LOGS / f"server-{os.getpid()}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     own = Own(log)
     try:

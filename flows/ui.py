@@ -25,10 +25,8 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_API_PORT, temporary_settings
 
 from clipn.errors import ClipnError
-from flows import paths, processes, provision, server
+from flows import processes, provision, server
 
-FOLDER = paths.WORK / "prefect" / socket.gethostname()
-"""Logs of the server and the workers of this machine; others may share the project's folder."""
 START_SECONDS = 180
 """A slow machine migrates a new database in about a minute."""
 PATIENCE_SECONDS = 120
@@ -119,7 +117,7 @@ def _running() -> str | None:
 
 def _start_server(stack: ExitStack, started: dict[Path, subprocess.Popen[bytes]]) -> str:
     port = PREFECT_SERVER_API_PORT.value()
-    url, log = server.loopback(port), FOLDER / "server.log"
+    url, log = server.loopback(port), server.LOGS / "server.log"
     print("Starting the Prefect server (the first start makes its database, up to a minute) …", flush=True)
     command = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
     process = stack.enter_context(_child(command, log, environment()))
@@ -130,7 +128,7 @@ def _start_server(stack: ExitStack, started: dict[Path, subprocess.Popen[bytes]]
 
 def _start_worker(stack: ExitStack, started: dict[Path, subprocess.Popen[bytes]], url: str, pool: str) -> None:
     """Start this folder's worker of a pool on this machine, unless it runs."""
-    log = FOLDER / f"worker-{pool}.log"
+    log = server.LOGS / f"worker-{pool}.log"
     name = f"{socket.gethostname()} {Path.cwd().name}"
     with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
         try:
@@ -139,8 +137,8 @@ def _start_worker(stack: ExitStack, started: dict[Path, subprocess.Popen[bytes]]
             raise UiFailed(
                 f"the server has no work pool {pool!r}; 'python -m flows.ui --no-worker' makes the pools"
             ) from error
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        lock = stack.enter_context((FOLDER / f"worker-{pool}.lock").open("w"))
+        server.LOGS.mkdir(parents=True, exist_ok=True)
+        lock = stack.enter_context((server.LOGS / f"worker-{pool}.lock").open("w"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

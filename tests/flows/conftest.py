@@ -100,9 +100,9 @@ def running_server(home: Path, **settings: str) -> Iterator[OwnServer]:
             process.kill()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
-    """One that all tests share which need worker processes or other commands beside it."""
+    """One for the tests of a module that need worker processes or other commands beside it."""
     with running_server(tmp_path_factory.mktemp("own_server")) as running:
         yield running
 

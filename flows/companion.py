@@ -88,7 +88,7 @@ class Companion:
     def serve(self) -> None:
         """Run stages until the command has ended."""
         try:
-            while self._owned():
+            while processes.alive(self._dvc):
                 if wait([self._listener], POLL_SECONDS):
                     connection, _ = self._listener.accept()
                     with connection:
@@ -97,9 +97,6 @@ class Companion:
             self._path.unlink(missing_ok=True)
             if self._server:
                 self._server.stop()
-
-    def _owned(self) -> bool:
-        return processes.alive(self._dvc)
 
     def _answer(self, connection: socket.socket) -> None:
         request = Request.read(connection)
@@ -141,7 +138,7 @@ class Companion:
                     _signal(process, signals[0])
                 else:
                     listening.clear()
-            if deadline is None and (not listening or not self._owned()):
+            if deadline is None and (not listening or not processes.alive(self._dvc)):
                 _signal(process, signal.SIGINT)
                 deadline = time.monotonic() + PATIENCE_SECONDS
             if deadline is not None and time.monotonic() > deadline:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Any
 
 import psutil
 
@@ -48,3 +50,10 @@ def end(processes: Iterable[psutil.Process], patience: float) -> None:
             member.kill()
     while any(map(alive, left)):
         time.sleep(POLL_SECONDS)
+
+
+def end_child(child: subprocess.Popen[Any], patience: float) -> None:
+    """The same for a process that this one started, whether or not it has ended by itself."""
+    if child.poll() is None:
+        end([psutil.Process(child.pid)], patience)
+    child.wait()

@@ -21,7 +21,6 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import httpx
-import psutil
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.exceptions import PrefectHTTPStatusError
@@ -155,9 +154,7 @@ class Own:
 
     def stop(self) -> None:
         """End it and all its processes."""
-        if self._process.poll() is None:
-            processes.end([psutil.Process(self._process.pid)], STOP_SECONDS)
-        self._process.wait()
+        processes.end_child(self._process, STOP_SECONDS)
 
 
 @contextmanager
@@ -206,6 +203,7 @@ def loopback(port: int) -> str:
 
 
 def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

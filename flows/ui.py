@@ -31,10 +31,10 @@ START_SECONDS = 180
 """A slow machine migrates a new database in about a minute."""
 PATIENCE_SECONDS = 120
 """How long runs may take to end after they were asked to; a trainer writes a checkpoint."""
-LOOK_SECONDS = 10
-"""Between two looks at the server."""
 STOP_SECONDS = 20
 """The same for a server, and for a worker without runs."""
+LOOK_SECONDS = 10
+"""Between two looks at the server."""
 
 
 class UiFailed(ClipnError):
@@ -205,9 +205,7 @@ def _child(command: list[str], log: Path, environment: dict[str, str]) -> Iterat
     try:
         yield process
     finally:
-        if process.poll() is None:
-            processes.end([psutil.Process(process.pid)], STOP_SECONDS)
-        process.wait()
+        processes.end_child(process, STOP_SECONDS)
 
 
 def _end_runs(worker: subprocess.Popen[bytes]) -> None:

@@ -53,8 +53,9 @@ class Place:
 
 def _run_name() -> str:
     parameters = runtime.flow_run.parameters
-    composed = [parameters.get("profile") or "", *(parameters.get("overrides") or ())]
-    return " ".join(["retrain", parameters.get("revision", "HEAD"), *(["as", *composed] if composed[0] else [])])
+    profile = parameters.get("profile")
+    composed = ["as", profile, *(parameters.get("overrides") or ())] if profile else []
+    return " ".join(["retrain", parameters.get("revision", "HEAD"), *composed])
 
 
 @flow(name="retrain", flow_run_name=_run_name, persist_result=False)
@@ -241,14 +242,10 @@ def main() -> None:
     if not words.keys() <= known.keys():
         sys.exit(f"usage: python -m flows.retrain [PARAMETER=VALUE …]; a parameter is one of {', '.join(known)}")
     try:
-        values = {name: _value(name, word) for name, word in words.items()}
-        try:
-            values = retrain.validate_parameters(values)
-        except ParameterTypeError as error:
-            raise InvalidParams(str(error)) from error
+        values = retrain.validate_parameters({name: _value(name, word) for name, word in words.items()})
         with server.selected():
             state = cast(State[None], retrain(**values, return_state=True))
-    except ClipnError as error:
+    except (ClipnError, ParameterTypeError) as error:
         sys.exit(f"error: {error}")
     if not state.is_completed():
         sys.exit(f"error: {state.message}")

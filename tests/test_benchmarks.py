@@ -12,8 +12,8 @@ from clipn import benchmarks, profiles, published
 from clipn.config import parse
 from clipn.errors import InvalidParams
 from clipn.readers.registry import registered
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parent.parent
 NAMES = list(benchmarks.benchmarks())
 
 

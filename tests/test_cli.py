@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from clipn import cli
-
-ROOT = Path(__file__).parent.parent
+from tests.conftest import ROOT
 
 
 def test_profiles_are_listed_and_written(

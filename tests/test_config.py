@@ -10,8 +10,7 @@ import yaml
 
 from clipn import config, profiles
 from clipn.errors import InvalidParams, MissingInput
-
-ROOT = Path(__file__).parent.parent
+from tests.conftest import ROOT
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ import pytest
 
 from clipn.store import METADATA_KEY, ROW_GROUP, FeatureBatch, FeatureMeta, write_shard
 from clipn.tokens import TokenLists
+from tests.conftest import ROOT
 
-PAGE = (Path(__file__).parent.parent / "docs/features.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/features.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 ROWS = ROW_GROUP + 3
 META = FeatureMeta(8, "abc", "size=32", 20.0, "training", views=2, view_scale=(0.9, 1.0))

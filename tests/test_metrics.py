@@ -15,9 +15,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from clipn import metrics
 from clipn.errors import InvalidData, NonFinite
+from tests.conftest import ROOT
 
-GOLDEN = Path(__file__).parent / "data/golden"
-SHARED = Path(__file__).parents[2] / "shared/golden/infer"
+GOLDEN = ROOT / "tests/data/golden"
+SHARED = ROOT.parent / "shared/golden/infer"
 
 # Few distinct values: most scores are tied, within a side and across.
 TIED = st.lists(st.integers(-4, 4), min_size=1, max_size=40)

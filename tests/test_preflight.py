@@ -9,8 +9,7 @@ import pytest
 from clipn import preflight, profiles
 from clipn.config import Params, parse
 from clipn.errors import InvalidParams
-
-ROOT = Path(__file__).parent.parent
+from tests.conftest import ROOT
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,8 @@ from clipn import profiles
 from clipn.config import Params, load, parse
 from clipn.errors import InvalidParams, MissingInput
 from clipn.readers.registry import registered
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parent.parent
 NAMES = ("cc3m", "miniature", "quick", "smoke", "study")
 
 

@@ -12,9 +12,8 @@ import pytest
 from clipn import published
 from clipn.errors import ClipnError, DownloadFailed, InvalidData, MissingInput
 from clipn.readers.registry import Registered, registered
-
-from . import registry_server
-from .registry_server import jpeg
+from tests import registry_server
+from tests.registry_server import jpeg
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from clipn.errors import BackboneMismatch, ClipnError, InvalidData, InvalidParam
 from clipn.no_encoder import NoEncoderConfig
 from clipn.pretrain import preprocess_cfg
 from clipn.reference_checkpoint import Tower, describe, import_file
-from tests.conftest import TINY
+from tests.conftest import ROOT, TINY
 
-SHARED = Path(__file__).parents[2] / "shared/golden/train_a"
+SHARED = ROOT.parent / "shared/golden/train_a"
 TEXT = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection")
 State = dict[str, Tensor]
 

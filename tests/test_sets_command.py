@@ -10,8 +10,8 @@ import pytest
 
 from clipn import cli
 from clipn.readers.registry import Registered, registry
-
-from . import registry_server
+from tests import registry_server
+from tests.conftest import ROOT
 
 Run = Callable[..., str]
 
@@ -135,5 +135,5 @@ def test_available_says_what_is_missing_and_how_to_get_it(run: Run) -> None:
 
 
 def test_a_benchmark_is_printed_as_a_hydra_file(run: Run) -> None:
-    root = Path(__file__).parent.parent
+    root = ROOT
     assert run("benchmark", "imagenet") == (root / "conf" / "benchmark" / "imagenet.yaml").read_text(encoding="utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -22,8 +21,9 @@ from clipn.no_encoder import NoTextEncoder
 from clipn.steps import Step
 from clipn.stream import Batch
 from clipn.train import State, fit
+from tests.conftest import ROOT
 
-GOLDEN = Path(__file__).parent / "data/golden"
+GOLDEN = ROOT / "tests/data/golden"
 ALONE = Group(0, 1, torch.device("cpu"))
 END = 49407
 
@@ -32,7 +32,7 @@ END = 49407
 def code_params() -> TrainParams:
     """The preset of the released code, which the reference run followed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(Path(__file__).parent.parent)
+        patch.chdir(ROOT)
         return parse(profiles.compose("miniature", ["train.batch_size=24"])).train
 
 

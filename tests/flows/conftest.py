@@ -27,10 +27,8 @@ from clipn.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.pretrain import preprocess_cfg
 from clipn.store import write_index
 from flows import server
-from tests.conftest import TINY
+from tests.conftest import ROOT, TINY
 from tests.waiting import wait_until
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="session", autouse=True)

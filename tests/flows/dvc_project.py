@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.conftest import ROOT
 
 STAGES = """\
 stages:

@@ -14,9 +14,8 @@ import psutil
 import pytest
 
 from flows import children
+from tests.conftest import ROOT
 from tests.waiting import wait_until
-
-ROOT = Path(__file__).parent.parent.parent
 
 TREE = """
 import os, signal, subprocess, sys, time

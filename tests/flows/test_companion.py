@@ -17,9 +17,9 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
+from tests.conftest import ROOT
 from tests.waiting import wait_until
 
-ROOT = Path(__file__).parent.parent.parent
 SLEEPY = '''
 import json, os, time
 from pathlib import Path

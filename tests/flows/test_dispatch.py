@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 from flows import dispatch
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.conftest import ROOT
 
 
 def test_a_stage_finds_the_dvc_command_above_it(tmp_path: Path) -> None:

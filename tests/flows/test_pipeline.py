@@ -28,8 +28,8 @@ from flows.stages import (
     train,
     words,
 )
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 SETS = ("pictographs", "greek", "digits", "pictographs_fit")
 OVERRIDES = (
     "captions.images_per_symbol=2",

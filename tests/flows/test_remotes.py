@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import s3fs
 
+from tests.conftest import ROOT
 from tests.flows import dvc_project
 from tests.flows.dvc_project import NAMES, Checkout, flip
 
-ROOT = Path(__file__).parent.parent.parent
 STORE = "clipn-storage"
 BUCKET = "clipn"
 KEY, SECRET = "somebody", "a-secret-of-theirs"

@@ -10,8 +10,8 @@ import pytest
 
 from clipn import profiles
 from flows import repro
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 WORDS = ROOT / "clipn/data/words/wordnet.tsv.xz"
 
 

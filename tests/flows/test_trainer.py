@@ -12,6 +12,7 @@ import pytest
 
 from clipn.errors import ClipnError
 from flows.trainer import started
+from tests.conftest import ROOT
 from tests.waiting import wait_until
 
 PARENT = """
@@ -85,7 +86,7 @@ def test_killing_the_flow_ends_training(training_project: Path, tmp_path: Path, 
         [sys.executable, "-c", PARENT, str(processes), *words],
         cwd=training_project,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     try:
         wait_for_steps(tmp_path, 2)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -9,8 +8,8 @@ from clipn import class_names
 from clipn.errors import InvalidParams
 from clipn.readers import READERS
 from clipn.readers.registry import FOLDER, File, Registered, registered, registry
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parents[2]
 ENTRIES = list(registry().items())
 
 

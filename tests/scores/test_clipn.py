@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -12,8 +10,9 @@ from scipy.special import expit, softmax
 from clipn import scores
 from clipn.errors import InvalidParams
 from clipn.scores import ATD, CTW, Evidence
+from tests.conftest import ROOT
 
-GOLDEN = Path(__file__).parent.parent / "data/golden/scores.safetensors"
+GOLDEN = ROOT / "tests/data/golden/scores.safetensors"
 YES = np.eye(2, dtype=np.float32)
 NO = np.array([[-1, 0], [0, 1]], dtype=np.float32)  # the first class says no well, the second never does
 IMAGES = np.array([[1, 0], [0, 1], [-1, 0]], dtype=np.float32)

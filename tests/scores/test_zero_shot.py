@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +10,9 @@ from safetensors.numpy import load_file
 
 from clipn import scores
 from clipn.scores import Evidence
+from tests.conftest import ROOT
 
-GOLDEN = Path(__file__).parent.parent / "data/golden/scores.safetensors"
+GOLDEN = ROOT / "tests/data/golden/scores.safetensors"
 YES = np.eye(2, dtype=np.float32)
 IMAGES = np.array([[1, 0], [0.6, 0.8]], dtype=np.float32)
 

@@ -19,11 +19,11 @@ from prefect.settings import PREFECT_API_URL
 
 from flows import children
 from flows.retrain.flow import main, retrain
+from tests.conftest import ROOT
 from tests.flows import tiny_pipeline
 from tests.flows.tiny_pipeline import STAGES, Project
 from tests.waiting import wait_until
 
-ROOT = Path(__file__).parent.parent.parent.parent
 RESULTS = [
     "dvc.lock",
     "reports/metrics.json",

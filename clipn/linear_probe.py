@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clipn.errors import InvalidData, NonFinite
+from clipn.optim import cosine_lr, set_lr
 from clipn.progress import Progress, silent
-from clipn.schedule import cosine_lr, set_lr
 
 Array = NDArray[np.float32]
 

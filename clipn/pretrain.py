@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from clipn.backbone_config import PretrainParams
 from clipn.errors import InvalidParams, NonFinite
+from clipn.optim import adamw, cosine_lr, set_lr
 from clipn.progress import Progress, silent
-from clipn.schedule import adamw, cosine_lr, set_lr
 from clipn.text import TextEncoder
 
 BETAS = (0.9, 0.98)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from clipn import scores
+from clipn import paths, scores
 from clipn.backbone import Backbone
 from clipn.config import Params
 from clipn.fitted import BySeed
 from clipn.lookup import Images
-from flows import evidence, paths
+from flows import evidence
 from flows.evidence import Sets
 
 

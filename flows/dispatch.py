@@ -22,8 +22,8 @@ from types import FrameType
 
 import psutil
 
+from clipn import paths
 from clipn.errors import ClipnError
-from flows import paths
 
 FOLDER = paths.WORK / "companion"
 """Socket and log of each `dvc` command's companion, named by the command's process."""

@@ -30,8 +30,8 @@ from prefect.states import Cancelling, Failed
 
 from clipn.errors import ClipnError, InvalidParams
 from clipn.io import write_text
+from clipn.paths import WORK
 from flows import children, server
-from flows.paths import WORK
 from flows.stages import STAGES
 
 VARIABLE = "CLIPN_DEPLOYMENTS"

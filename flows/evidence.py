@@ -6,13 +6,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clipn import class_text, config, duplicates, manifest, no_encoder, scores, words
+from clipn import class_text, config, duplicates, manifest, no_encoder, paths, scores, words
 from clipn.backbone import Backbone
 from clipn.config import BenchmarkParams, Params
 from clipn.errors import InvalidData
 from clipn.scores import Evidence
 from clipn.store import FeatureBatch, FeatureStore
-from flows import paths
 
 
 @dataclass(frozen=True)

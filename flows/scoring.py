@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow.parquet as pq
 from prefect.artifacts import create_table_artifact
 
-from clipn import backbone, evaluate, io, metrics, no_encoder
+from clipn import backbone, evaluate, io, metrics, no_encoder, paths
 from clipn.config import Params
 from clipn.evaluate import Evaluation
-from flows import evidence, machine, paths
+from flows import evidence, machine
 from flows.evidence import Sets
 
 

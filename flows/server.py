@@ -34,8 +34,9 @@ from prefect.settings import (
 )
 from prefect.states import Crashed
 
+from clipn import paths
 from clipn.errors import ClipnError
-from flows import paths, processes
+from flows import processes
 
 LOGS = paths.WORK / "prefect" / socket.gethostname()
 """Of servers and workers of this machine; others may share the project's folder."""

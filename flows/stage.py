@@ -23,8 +23,8 @@ from prefect.states import Failed
 
 from clipn.errors import ClipnError
 from clipn.io import write_json
+from clipn.paths import STAGES
 from flows import elsewhere, server
-from flows.paths import STAGES
 
 forsaken = threading.Event()
 """Set when the server that belongs to the `dvc` command is gone. Prefect would try for a minute to tell it that an

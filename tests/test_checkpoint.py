@@ -10,7 +10,7 @@ from torch import nn
 
 from clipn import checkpoint
 from clipn.errors import OtherRun
-from clipn.schedule import adamw
+from clipn.optim import adamw
 
 RUN = {"seed": 0, "train.lr": 1e-3}
 

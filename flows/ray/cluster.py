@@ -22,7 +22,7 @@ from typing import Any
 
 from clipn.errors import ClipnError, InvalidParams
 from clipn.io import write_text
-from flows.paths import WORK
+from clipn.paths import WORK
 
 VARIABLE = "RAY_ADDRESS"
 PROBE_SECONDS = 60

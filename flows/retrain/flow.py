@@ -16,9 +16,10 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import ParameterTypeError
 from prefect.states import Completed, Failed
 
+from clipn import paths
 from clipn.errors import ClipnError, InvalidParams
 from clipn.gate import Limits, Row
-from flows import paths, server
+from flows import server
 from flows.retrain import comparison, publish, reproduction
 from flows.retrain.comparison import Reference
 from flows.retrain.git import GitFailed, top

@@ -6,8 +6,8 @@ from typing import Any
 
 from prefect.artifacts import create_table_artifact
 
-from clipn import attack_study, backbone, config, fitted, io
-from flows import by_seed, evidence, machine, paths
+from clipn import attack_study, backbone, config, fitted, io, paths
+from flows import by_seed, evidence, machine
 from flows.evidence import Sets
 from flows.stage import StageProgress, stage
 

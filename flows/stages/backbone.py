@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from clipn import backbone, config, pretrain, pretraining_data
+from clipn import backbone, config, paths, pretrain, pretraining_data
 from clipn.backbone_config import BackboneParams
-from flows import paths
 from flows.stage import StageProgress, stage
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipn import captions, config
-from flows import paths
+from clipn import captions, config, paths
 from flows.stage import StageProgress, stage
 
 

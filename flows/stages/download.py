@@ -8,11 +8,11 @@ from typing import Any
 
 from prefect import get_run_logger
 
-from clipn import config, download, packed
+from clipn import config, download, packed, paths
 from clipn.caption_rows import CaptionRows
 from clipn.download import Place
 from clipn.errors import InvalidParams
-from flows import machine, paths
+from flows import machine
 from flows.ray import cluster
 from flows.ray.cluster import Node
 from flows.stage import StageProgress, stage

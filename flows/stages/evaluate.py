@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipn import config, scores
-from flows import paths, scoring
+from clipn import config, paths, scores
+from flows import scoring
 from flows.stage import stage
 
 

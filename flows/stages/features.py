@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipn import config, features
-from flows import paths
+from clipn import config, features, paths
 from flows.shards import encode_all, load
 from flows.stage import stage
 

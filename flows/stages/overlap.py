@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clipn import config, io, overlap
+from clipn import config, io, overlap, paths
 from clipn.duplicates import ID, TRAINING
 from clipn.lookup import Images
 from clipn.store import FeatureStore
-from flows import machine, paths
+from flows import machine
 from flows.stage import StageProgress, stage
 
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
 
-from clipn import config, report
-from flows import paths
+from clipn import config, paths, report
 from flows.stage import stage
 
 

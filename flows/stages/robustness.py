@@ -6,12 +6,12 @@ from typing import Any
 
 from prefect.artifacts import create_table_artifact
 
-from clipn import backbone, config, corruptions, fitted, io, robustness, sampling, wordnet
+from clipn import backbone, config, corruptions, fitted, io, paths, robustness, sampling, wordnet
 from clipn.backbone import Backbone
 from clipn.config import Params
 from clipn.fitted import BySeed
 from clipn.robustness import Renaming, Study
-from flows import by_seed, evidence, machine, paths
+from flows import by_seed, evidence, machine
 from flows.evidence import Sets
 from flows.stage import StageProgress, stage
 

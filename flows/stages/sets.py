@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipn import config, sets
-from flows import paths
+from clipn import config, paths, sets
 from flows.stage import StageProgress, stage
 
 

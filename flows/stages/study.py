@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from clipn import backbone, config, evaluate, io
-from flows import evidence, machine, paths, scoring
+from clipn import backbone, config, evaluate, io, paths
+from flows import evidence, machine, scoring
 from flows.evidence import Sets
 from flows.stage import StageProgress, stage
 

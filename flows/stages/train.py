@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from clipn import config, steps
+from clipn import config, paths, steps
 from clipn.store import FeatureStore
-from flows import machine, paths
+from flows import machine
 from flows.ray import cluster
 from flows.stage import stage
 from flows.trainer import Running, started

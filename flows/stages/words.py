@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from clipn import backbone, config, wordnet, words
+from clipn import backbone, config, paths, wordnet, words
 from clipn.errors import UnsupportedModel
 from clipn.timing import Phases
-from flows import machine, paths
+from flows import machine
 from flows.stage import StageProgress, stage
 
 

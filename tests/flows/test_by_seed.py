@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipn import backbone, config
-from flows import by_seed, evidence, paths
+from clipn import backbone, config, paths
+from flows import by_seed, evidence
 from flows.evidence import Sets
 from tests.small_sets import illustrate
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from clipn.schedule import adamw, cosine_lr
+from clipn.optim import adamw, cosine_lr
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ from clipn.feature_inputs import Loader, read
 from clipn.features import ShardTask
 from clipn.manifest import Entry
 from clipn.store import write_shard
-from clipn.timing import Phases
+from clipn.utils.timing import Phases
 
 PARTS = ("read", "decode", "tower", "write")
 CAPTION = "a photograph of a small red boat on a quiet lake at dawn"

@@ -26,12 +26,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clipn import crops, sampling, threads, towers
+from clipn import crops, sampling, towers
 from clipn.backbone import Backbone
 from clipn.config import AttackParams
 from clipn.crops import Crops
 from clipn.errors import NonFinite
-from clipn.progress import Progress, silent
+from clipn.utils import threads
+from clipn.utils.progress import Progress, silent
 
 PATCHY = 0.0
 """λ of patchy changes."""

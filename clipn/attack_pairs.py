@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipn import contact_sheet, crops, sampling, tars
+from clipn import crops, sampling, tars
 from clipn.backbone import Backbone
 from clipn.crops import Crops
 from clipn.errors import InvalidData
 from clipn.lookup import Images
+from clipn.utils import contact_sheet
 
 SHOWN = 10
 """Pairs in a picture."""

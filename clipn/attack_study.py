@@ -15,7 +15,7 @@ from clipn.config import AttackParams, BenchmarkParams
 from clipn.crops import Crops
 from clipn.fitted import BySeed, Panel
 from clipn.lookup import Images
-from clipn.progress import Progress, silent
+from clipn.utils.progress import Progress, silent
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInput
-from clipn.io import atomic_folder, read_json, write_json
 from clipn.text import TextEncoder
+from clipn.utils.files import atomic_folder, read_json, write_json
 
 WEIGHTS = "open_clip_model.safetensors"
 CONFIG = "open_clip_config.json"

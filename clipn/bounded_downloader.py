@@ -15,7 +15,7 @@ from typing import Any
 from img2dataset.downloader import Downloader
 
 from clipn.fetch_policy import FetchPolicy, PolicyOpener
-from clipn.timing import Phases
+from clipn.utils.timing import Phases
 
 
 class BoundedDownloader(Downloader):

@@ -25,9 +25,9 @@ import yaml
 from clipn import miniature, packed, tables
 from clipn.config import CaptionsParams, WorldParams
 from clipn.errors import DownloadFailed, InvalidParams, MissingInput
-from clipn.fetch import fetch
-from clipn.io import atomic_folder
-from clipn.progress import Progress, silent
+from clipn.utils.fetch import fetch
+from clipn.utils.files import atomic_folder
+from clipn.utils.progress import Progress, silent
 
 FILE_NAME = "captions.parquet"
 SCHEMA = pa.schema(

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from clipn.errors import InvalidData, MissingInput, OtherRun
-from clipn.io import atomic_folder, read_json, sha256, write_json
+from clipn.utils.files import atomic_folder, read_json, sha256, write_json
 
 STATE = "state.safetensors"
 DESCRIPTION = "checkpoint.json"

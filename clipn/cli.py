@@ -18,7 +18,7 @@ from rich.table import Column, Table
 
 from clipn import images, scores, sets_command, templates, train_command
 from clipn.errors import ClipnError, Interrupted, InvalidData, InvalidParams, MissingInput
-from clipn.io import read_json
+from clipn.utils.files import read_json
 
 SETS = Path("data/sets")
 SET_FEATURES = Path("data/features/sets")

@@ -25,13 +25,13 @@ from clipn.crawl import End
 from clipn.download_work import DownloadWork
 from clipn.errors import InvalidParams
 from clipn.fetch_policy import FetchPolicy
-from clipn.io import read_json, sha256
 from clipn.manifest import SUCCESS
 from clipn.pack import pack
-from clipn.progress import Progress, silent
 from clipn.publish import counts, publish, require_success
 from clipn.shards import Layout
-from clipn.timing import Phases
+from clipn.utils.files import read_json, sha256
+from clipn.utils.progress import Progress, silent
+from clipn.utils.timing import Phases
 from clipn.webserver import LOOPBACK, LoopbackServer
 
 

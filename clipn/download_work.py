@@ -22,10 +22,10 @@ import pyarrow as pa
 from clipn import fetch_errors, manifest, shards
 from clipn.config import DownloadParams
 from clipn.errors import InvalidData, MissingInput
-from clipn.io import read_json, write_json
 from clipn.manifest import SUCCESS, Entry
-from clipn.progress import Progress, silent
 from clipn.shards import Layout, Row, Target
+from clipn.utils.files import read_json, write_json
+from clipn.utils.progress import Progress, silent
 
 LOST = "lost"
 """Status of the rows of a shard that never arrived."""

@@ -25,9 +25,9 @@ from clipn.backbone import Backbone
 from clipn.config import FeaturesParams
 from clipn.errors import InvalidData
 from clipn.manifest import Entry
-from clipn.prefetch import ahead
 from clipn.store import FeatureMeta
-from clipn.timing import Phases
+from clipn.utils.prefetch import ahead
+from clipn.utils.timing import Phases
 
 BATCHES_AHEAD = 2
 """Batches that are decoded while the tower has another: one may wait, one more is in the making."""

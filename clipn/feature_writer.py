@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clipn.errors import NonFinite
 from clipn.feature_rows import FeatureBatch, FeatureMeta
-from clipn.io import atomic_path
+from clipn.utils.files import atomic_path
 
 ROW_GROUP = 4096
 """Rows of a row group, whatever the batches were that they came in; the last one of a shard has what is left."""

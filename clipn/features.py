@@ -23,13 +23,13 @@ from clipn.backbone import Backbone
 from clipn.config import FeaturesParams
 from clipn.errors import InvalidData, InvalidParams
 from clipn.feature_inputs import Inputs, Loader, read
-from clipn.io import sha256, write_text
 from clipn.manifest import Entry
-from clipn.progress import Progress, silent
 from clipn.store import FeatureBatch, FeatureMeta, write_shard
-from clipn.timing import Phases
 from clipn.tokens import TokenLists
 from clipn.towers import Encoded
+from clipn.utils.files import sha256, write_text
+from clipn.utils.progress import Progress, silent
+from clipn.utils.timing import Phases
 
 TEXT_BATCH = 1024
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from clipn.errors import InvalidData, NonFinite
 from clipn.optim import cosine_lr, set_lr
-from clipn.progress import Progress, silent
+from clipn.utils.progress import Progress, silent
 
 Array = NDArray[np.float32]
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipn.errors import InvalidData, MissingInput
-from clipn.io import atomic_path
+from clipn.utils.files import atomic_path
 
 SUCCESS = "success"
 

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from clipn.errors import BackboneMismatch, InvalidData, MissingInput
-from clipn.io import atomic_folder, read_json, write_json
 from clipn.text import TextEncoder
+from clipn.utils.files import atomic_folder, read_json, write_json
 
 WEIGHTS = "no_encoder.safetensors"
 CONFIG = "config.json"

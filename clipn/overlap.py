@@ -23,15 +23,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from clipn import contact_sheet, duplicates, lookup
+from clipn import duplicates, lookup
 from clipn.config import BenchmarkParams
 from clipn.duplicates import ID, SCHEMA, TRAINING
 from clipn.errors import BackboneMismatch
 from clipn.lookup import Images, Place
 from clipn.manifest import Entry
 from clipn.nearest import Nearest
-from clipn.progress import Progress, silent
 from clipn.store import FeatureBatch, unit_norm
+from clipn.utils import contact_sheet
+from clipn.utils.progress import Progress, silent
 
 KEPT = 8
 """Nearest others of each image."""

@@ -21,11 +21,11 @@ from clipn.config import DownloadParams
 from clipn.download_work import DownloadWork
 from clipn.errors import InvalidData
 from clipn.fetch_errors import NOT_AN_IMAGE
-from clipn.io import sha256
 from clipn.manifest import SUCCESS, Entry
-from clipn.progress import Progress
 from clipn.publish import counts, publish, require_success
 from clipn.shards import Fetched, Layout, Target
+from clipn.utils.files import sha256
+from clipn.utils.progress import Progress
 
 UNDECODABLE = "failed_to_decode"
 """Status of a file in a tar that is no image or a damaged one."""

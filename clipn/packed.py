@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from clipn import tars
 from clipn.errors import InvalidData, MissingInput
 from clipn.images import SUFFIXES
-from clipn.progress import Progress
 from clipn.tars import Member
+from clipn.utils.progress import Progress
 
 FIELDS = [
     pa.field("archive", pa.string(), nullable=False),

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from clipn.backbone_config import PretrainParams
 from clipn.errors import InvalidParams, NonFinite
 from clipn.optim import adamw, cosine_lr, set_lr
-from clipn.progress import Progress, silent
 from clipn.text import TextEncoder
+from clipn.utils.progress import Progress, silent
 
 BETAS = (0.9, 0.98)
 EPS = 1e-6

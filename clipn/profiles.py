@@ -10,7 +10,7 @@ import yaml
 
 from clipn.config import parse
 from clipn.errors import InvalidParams, MissingInput
-from clipn.io import write_text
+from clipn.utils.files import write_text
 
 CONF = Path("conf")
 

@@ -12,11 +12,11 @@ from typing import Any, Literal
 from clipn import images
 from clipn.config import SetParams, WorldParams
 from clipn.errors import ClipnError, InvalidData, MissingInput
-from clipn.fetch import fetch as fetch_file
-from clipn.io import read_json, sha256, write_json
-from clipn.progress import Progress, silent
 from clipn.readers import READERS, Request
 from clipn.readers.registry import FOLDER, File, Registered, registered
+from clipn.utils.fetch import fetch as fetch_file
+from clipn.utils.files import read_json, sha256, write_json
+from clipn.utils.progress import Progress, silent
 
 CACHE = Path("data/archives")
 MAX_BYTES = 16 * 2**30

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from clipn import backbone, no_encoder, templates
 from clipn.errors import BackboneMismatch, InvalidData, InvalidParams, NonFinite
 from clipn.foreign_tensors import Found, find, read
-from clipn.io import atomic_folder, sha256, write_json
 from clipn.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.text import TextEncoder
+from clipn.utils.files import atomic_folder, sha256, write_json
 
 MARK = "token_embedding_no.weight"
 """Every reference checkpoint has it, and what stands before it is the prefix of all names."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from clipn import crops, fitted, metrics, sampling, scores, threads
+from clipn import crops, fitted, metrics, sampling, scores
 from clipn.backbone import Backbone
 from clipn.config import BenchmarkParams
 from clipn.corruptions import Corruption
@@ -23,7 +23,8 @@ from clipn.errors import InvalidData
 from clipn.feature_rows import FeatureBatch, unit_norm
 from clipn.fitted import BySeed, Panel, Values
 from clipn.lookup import Images
-from clipn.progress import Progress, silent
+from clipn.utils import threads
+from clipn.utils.progress import Progress, silent
 
 CLEAN = "clean"
 WHERE = {"id": (True, False), "ood": (False, True), "both": (True, True)}

@@ -14,14 +14,14 @@ from typing import Any
 from clipn import class_names, images, manifest, published, tars
 from clipn.config import PartParams, SetParams, WorldParams
 from clipn.errors import ClipnError, InvalidData, InvalidParams, MissingInput
-from clipn.io import atomic_folder, sha256, write_json
 from clipn.manifest import Entry
-from clipn.progress import Progress, silent
 from clipn.readers import READERS, Request, Source, webdataset
 from clipn.readers import folder as folder_reader
 from clipn.readers.registry import registered
 from clipn.readers.symbols import symbols_of
-from clipn.timing import Phases
+from clipn.utils.files import atomic_folder, sha256, write_json
+from clipn.utils.progress import Progress, silent
+from clipn.utils.timing import Phases
 
 TAR = "images.tar"
 MANIFEST = "manifest.parquet"

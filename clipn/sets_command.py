@@ -18,9 +18,9 @@ from rich.table import Column, Table
 
 from clipn import benchmarks, published
 from clipn.errors import ClipnError
-from clipn.progress import Progress, silent
 from clipn.published import State
 from clipn.readers.registry import registered, registry
+from clipn.utils.progress import Progress, silent
 
 LOG_WIDTH = 160
 """Columns of a table that goes to a file, where there is no terminal that could be narrower."""

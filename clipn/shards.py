@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 
 from clipn import fetch_errors, images, manifest, tars
 from clipn.errors import InvalidData
-from clipn.io import atomic_path, read_json
 from clipn.manifest import Entry
+from clipn.utils.files import atomic_path, read_json
 
 OPTED_OUT = "opted_out"
 """Status of an image whose server asks not to use it."""

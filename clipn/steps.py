@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from clipn.errors import InvalidData, InvalidParams, MissingInput
-from clipn.io import atomic_path
+from clipn.utils.files import atomic_path
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ from numpy.typing import NDArray
 from clipn.errors import BackboneMismatch, InvalidData, MissingInput
 from clipn.feature_rows import METADATA_KEY, FeatureBatch, FeatureMeta, unit_norm
 from clipn.feature_writer import ROW_GROUP, write_shard
-from clipn.io import read_json, sha256, write_json
 from clipn.tokens import TokenLists
+from clipn.utils.files import read_json, sha256, write_json
 
 __all__ = [
     "INDEX",

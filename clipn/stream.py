@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clipn.memory import release_free_blocks
 from clipn.paired import PairedTokens
-from clipn.prefetch import ahead
 from clipn.steps import per_epoch
 from clipn.store import FeatureStore, RowGroup, unit_norm
 from clipn.tokens import TokenLists
+from clipn.utils.memory import release_free_blocks
+from clipn.utils.prefetch import ahead
 
 WAITING_BATCHES = 4
 # Streams of random numbers that must not meet although they share seed and epoch.

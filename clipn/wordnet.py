@@ -24,7 +24,7 @@ from importlib import resources
 from pathlib import Path
 
 from clipn.errors import ClipnError, InvalidData, MissingInput
-from clipn.io import atomic_path
+from clipn.utils.files import atomic_path
 
 KINDS = ("noun", "adjective")
 WORDNET = "data/words/wordnet.tsv.xz"

@@ -20,9 +20,9 @@ from clipn.backbone import Backbone
 from clipn.errors import BackboneMismatch, InvalidData, MissingInput, NonFinite
 from clipn.feature_rows import METADATA_KEY, unit_norm
 from clipn.features import encode_texts
-from clipn.io import atomic_path
-from clipn.progress import Progress, silent
-from clipn.timing import Phases
+from clipn.utils.files import atomic_path
+from clipn.utils.progress import Progress, silent
+from clipn.utils.timing import Phases
 from clipn.word_features import WordFeatures
 from clipn.wordnet import Lexicon
 

@@ -29,8 +29,8 @@ from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RET
 from prefect.states import Cancelling, Failed
 
 from clipn.errors import ClipnError, InvalidParams
-from clipn.io import write_text
 from clipn.paths import WORK
+from clipn.utils.files import write_text
 from flows import children, server
 from flows.stages import STAGES
 

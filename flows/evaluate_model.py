@@ -14,9 +14,10 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from clipn import config, io, no_encoder, scores
+from clipn import config, no_encoder, scores
 from clipn.config import Params
 from clipn.errors import ClipnError, InvalidParams
+from clipn.utils import files
 from flows import scoring
 
 EVALUATED = Path("data/evaluated")
@@ -39,9 +40,9 @@ def evaluate_model(model: str, benchmarks: list[str] | None = None) -> State[Non
         out = EVALUATED / _label(folder)
         for name in names:
             result = scoring.measure(params, name, methods, folder)
-            with io.atomic_path(out / f"{name}.parquet") as path:
+            with files.atomic_path(out / f"{name}.parquet") as path:
                 pq.write_table(result.scores, path)
-            io.write_json(out / f"{name}.json", {**result.metrics, "model": model})
+            files.write_json(out / f"{name}.json", {**result.metrics, "model": model})
             scoring.show(f"model-{_label(folder)}-{name}", f"{name}, {model}", result.metrics)
             get_run_logger().info("%s: %d images scored, see %s", name, result.scores.num_rows, out / f"{name}.json")
     except ClipnError as error:

@@ -15,8 +15,8 @@ from rich.console import Console
 from clipn import config, paths, preflight
 from clipn.config import Params
 from clipn.errors import ClipnError
-from clipn.io import read_json
 from clipn.report import terminal
+from clipn.utils.files import read_json
 
 LOG_WIDTH = 130
 """Columns of the table in a log, where there is no terminal that could be narrower."""

@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow.parquet as pq
 from prefect.artifacts import create_table_artifact
 
-from clipn import backbone, evaluate, io, metrics, no_encoder, paths
+from clipn import backbone, evaluate, metrics, no_encoder, paths
 from clipn.config import Params
 from clipn.evaluate import Evaluation
+from clipn.utils import files
 from flows import evidence, machine
 from flows.evidence import Sets
 
@@ -66,9 +67,9 @@ def score(
         model: folder of the no encoder; None for methods that need none.
     """
     result = measure(params, benchmark, methods, model)
-    with io.atomic_path(paths.SCORES / benchmark / f"{label}.parquet") as path:
+    with files.atomic_path(paths.SCORES / benchmark / f"{label}.parquet") as path:
         pq.write_table(result.scores, path)
-    io.write_json(paths.METRICS / benchmark / f"{label}.json", {**result.metrics, **(marks or {})})
+    files.write_json(paths.METRICS / benchmark / f"{label}.json", {**result.metrics, **(marks or {})})
     show(f"evaluate-{benchmark}-{label}", f"{benchmark}, {label}", result.metrics)
     dropped = {"duplicate": count} if (count := sum(result.metrics["left_out"].values())) else {}
     counts = {"images": result.scores.num_rows, "methods": len(result.metrics["methods"]), "dropped": dropped}

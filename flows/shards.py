@@ -16,8 +16,8 @@ from clipn.backbone import Backbone
 from clipn.config import FeaturesParams
 from clipn.errors import ClipnError
 from clipn.features import ShardReport, ShardTask
-from clipn.io import atomic_folder
 from clipn.store import FeatureMeta
+from clipn.utils.files import atomic_folder
 from flows import machine
 from flows.ray import cluster
 from flows.shard import encode_one

@@ -22,8 +22,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
 from clipn.errors import ClipnError
-from clipn.io import write_json
 from clipn.paths import STAGES
+from clipn.utils.files import write_json
 from flows import elsewhere, server
 
 forsaken = threading.Event()

@@ -16,7 +16,7 @@ from clipn import captions, miniature
 from clipn.captions import check
 from clipn.config import CaptionsParams, WorldParams
 from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInput
-from clipn.progress import Progress, silent
+from clipn.utils.progress import Progress, silent
 
 WORLD = WorldParams(image_size=24, noise=20.0, rotation=10.0, seed=3)
 SYMBOLS = CaptionsParams("symbols", "symbols.tsv", images_per_symbol=1, missing=0.05, corrupt=0.1, flaky=0.2)

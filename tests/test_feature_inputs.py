@@ -15,7 +15,7 @@ from clipn.backbone import Backbone
 from clipn.feature_inputs import BATCHES_AHEAD, Loader, Sample, read
 from clipn.features import describe
 from clipn.manifest import Entry
-from clipn.timing import Phases
+from clipn.utils.timing import Phases
 from tests.test_features import PARAMS, clip, folder_of, one_task, png
 
 __all__ = ["clip"]  # the fixture

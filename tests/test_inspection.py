@@ -12,10 +12,10 @@ import pytest
 from clipn import manifest
 from clipn.errors import InvalidData, MissingInput
 from clipn.inspection import describe
-from clipn.io import sha256
 from clipn.manifest import Entry
 from clipn.store import FeatureBatch, FeatureMeta, write_index, write_shard
 from clipn.tokens import TokenLists
+from clipn.utils.files import sha256
 
 META = FeatureMeta(2, "abc", "size=32", 20.0, "evaluation", ("sun", "moon"))
 

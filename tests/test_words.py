@@ -16,7 +16,7 @@ from clipn import backbone, wordnet, words
 from clipn.backbone import Backbone
 from clipn.errors import BackboneMismatch, InvalidData, MissingInput, NonFinite
 from clipn.pretrain import preprocess_cfg
-from clipn.timing import Phases
+from clipn.utils.timing import Phases
 from clipn.wordnet import Lexicon, Meaning
 from clipn.words import SUPERCLASSES, Entry
 from tests.conftest import TINY

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from clipn.config import BenchmarkParams, ReportParams
-from clipn.io import atomic_path, write_json, write_text
 from clipn.report import (
     appendix,
     attack,
@@ -25,6 +24,7 @@ from clipn.report import (
 )
 from clipn.report.document import Section
 from clipn.report.gather import Asked, Results
+from clipn.utils.files import atomic_path, write_json, write_text
 
 
 def build(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from clipn.contact_sheet import strip
 from clipn.report import pictures, plots
 from clipn.report.document import Block, Column, Figure, Gallery, Grid, Row, Section, Text
 from clipn.report.samples import Sample
 from clipn.report.stages import Stage
 from clipn.report.summary import BenchmarkSummary
 from clipn.report.training import Curve
+from clipn.utils.contact_sheet import strip
 
 TILES = 10
 """Images in the strip of a set."""

@@ -13,8 +13,8 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData, NonFinite
-from clipn.io import read_json
 from clipn.metrics import fpr95_key
+from clipn.utils.files import read_json
 
 # A sum of shares may end a rounding error above 1.
 Fraction = Annotated[float, Field(ge=-1e-9, le=1 + 1e-9)]

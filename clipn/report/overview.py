@@ -10,10 +10,10 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from PIL import Image
 
-from clipn.contact_sheet import strip
 from clipn.report import plots
 from clipn.report.samples import Sample
 from clipn.report.summary import BenchmarkSummary, MethodSummary
+from clipn.utils.contact_sheet import strip
 
 WIDTH = 1200
 MAX_BYTES = 200_000

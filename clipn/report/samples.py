@@ -9,7 +9,7 @@ from PIL import Image
 
 from clipn import images, manifest, tars
 from clipn.errors import InvalidData
-from clipn.io import read_json
+from clipn.utils.files import read_json
 
 
 @dataclass(frozen=True)

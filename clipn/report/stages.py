@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipn.errors import InvalidData
-from clipn.io import read_json
 from clipn.report.inputs import refuse_non_finite
+from clipn.utils.files import read_json
 
 
 @dataclass(frozen=True)

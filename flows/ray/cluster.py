@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from clipn.errors import ClipnError, InvalidParams
-from clipn.io import write_text
 from clipn.paths import WORK
+from clipn.utils.files import write_text
 
 VARIABLE = "RAY_ADDRESS"
 PROBE_SECONDS = 60

@@ -23,7 +23,7 @@ from dvc.repo import Repo
 from dvc.stage import PipelineStage
 
 from clipn.errors import ClipnError, InvalidParams, MissingInput
-from clipn.io import write_text
+from clipn.utils.files import write_text
 from flows import children
 from flows.retrain.git import GitFailed, git
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from prefect.artifacts import create_table_artifact
 
-from clipn import attack_study, backbone, config, fitted, io, paths
+from clipn import attack_study, backbone, config, fitted, paths
+from clipn.utils import files
 from flows import by_seed, evidence, machine
 from flows.evidence import Sets
 from flows.stage import StageProgress, stage
@@ -33,7 +34,7 @@ def run(benchmark: str) -> dict[str, Any]:
         workers=machine.workers(),
         progress=StageProgress("steps of images"),
     )
-    with io.atomic_folder(paths.ATTACK / benchmark) as folder:
+    with files.atomic_folder(paths.ATTACK / benchmark) as folder:
         attacked.write(folder)
     report = {
         "benchmark": benchmark,
@@ -44,7 +45,7 @@ def run(benchmark: str) -> dict[str, Any]:
         "seeds": [seed for seed in known if seed is not None],
         "kinds": attacked.kinds,
     }
-    io.write_json(paths.ATTACKS / f"{benchmark}.json", report)
+    files.write_json(paths.ATTACKS / f"{benchmark}.json", report)
     _show(report)
     return {
         "counts": {"images": len(attacked.pairs), "kinds": len(attacked.kinds), "methods": len(panel)},

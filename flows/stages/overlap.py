@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clipn import config, io, overlap, paths
+from clipn import config, overlap, paths
 from clipn.duplicates import ID, TRAINING
 from clipn.lookup import Images
 from clipn.store import FeatureStore
+from clipn.utils import files
 from flows import machine
 from flows.stage import StageProgress, stage
 
@@ -34,9 +35,9 @@ def run(benchmark: str) -> dict[str, Any]:
         device=machine.device(),
         progress=StageProgress("images compared with"),
     )
-    with io.atomic_folder(paths.OVERLAP / benchmark) as folder:
+    with files.atomic_folder(paths.OVERLAP / benchmark) as folder:
         overlap.write(found, folder)
-    io.write_json(
+    files.write_json(
         paths.OVERLAPS / f"{benchmark}.json",
         {
             "benchmark": benchmark,

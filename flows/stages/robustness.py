@@ -6,11 +6,12 @@ from typing import Any
 
 from prefect.artifacts import create_table_artifact
 
-from clipn import backbone, config, corruptions, fitted, io, paths, robustness, sampling, wordnet
+from clipn import backbone, config, corruptions, fitted, paths, robustness, sampling, wordnet
 from clipn.backbone import Backbone
 from clipn.config import Params
 from clipn.fitted import BySeed
 from clipn.robustness import Renaming, Study
+from clipn.utils import files
 from flows import by_seed, evidence, machine
 from flows.evidence import Sets
 from flows.stage import StageProgress, stage
@@ -50,7 +51,7 @@ def run(benchmark: str) -> dict[str, Any]:
         "seeds": [seed for seed in known if seed is not None],
         **result,
     }
-    io.write_json(paths.ROBUSTNESS / f"{benchmark}.json", report)
+    files.write_json(paths.ROBUSTNESS / f"{benchmark}.json", report)
     _show(report)
     return {
         "counts": {

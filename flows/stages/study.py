@@ -6,7 +6,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from clipn import backbone, config, evaluate, io, paths
+from clipn import backbone, config, evaluate, paths
+from clipn.utils import files
 from flows import evidence, machine, scoring
 from flows.evidence import Sets
 from flows.stage import StageProgress, stage
@@ -34,13 +35,13 @@ def run(name: str) -> dict[str, Any]:
         )
         marks = {"templates": params.evaluate.templates, "leave_out": "none"}
         results[benchmark] = {**result.metrics, **marks}
-        with io.atomic_path(folder / "scores" / f"{benchmark}.parquet") as path:
+        with files.atomic_path(folder / "scores" / f"{benchmark}.parquet") as path:
             pq.write_table(result.scores, path)
         scoring.show(f"study-{name}-{benchmark}", f"{benchmark} with the tower {name}", result.metrics)
         progress(done + 1, len(options.benchmarks))
     meta = sets.stores[sets.benchmark.id].meta
     what = options.backbones[name]
-    io.write_json(
+    files.write_json(
         paths.STUDIES / f"{name}.json",
         {
             "backbone": name,

@@ -7,7 +7,7 @@ from typing import Any
 
 from clipn import backbone, config, paths, wordnet, words
 from clipn.errors import UnsupportedModel
-from clipn.timing import Phases
+from clipn.utils.timing import Phases
 from flows import machine
 from flows.stage import StageProgress, stage
 

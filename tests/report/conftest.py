@@ -15,9 +15,9 @@ from PIL import Image
 
 from clipn import manifest, report, tars
 from clipn.config import BenchmarkParams, ReportParams
-from clipn.io import write_json, write_text
 from clipn.report import pictures
 from clipn.report.document import Picture
+from clipn.utils.files import write_json, write_text
 from tests.report import made_up
 from tests.report.made_up import SETS, measured, run
 

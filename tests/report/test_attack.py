@@ -9,9 +9,9 @@ from PIL import Image
 
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData, MissingInput, NonFinite
-from clipn.io import write_json
 from clipn.report import attack
 from clipn.report.document import Gallery, Grid, Row, Text
+from clipn.utils.files import write_json
 from tests.report import made_up
 
 SMALL = BenchmarkParams(id="cats", ood=("dogs", "cars"))

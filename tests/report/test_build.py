@@ -15,7 +15,7 @@ import pytest
 from clipn import report
 from clipn.config import BenchmarkParams, ReportParams
 from clipn.errors import InvalidData, MissingInput, NonFinite
-from clipn.io import read_json, write_json, write_text
+from clipn.utils.files import read_json, write_json, write_text
 from tests.report import made_up
 
 BENCHMARKS = {

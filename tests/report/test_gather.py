@@ -9,9 +9,9 @@ import pytest
 
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidParams
-from clipn.io import write_json
 from clipn.report import gather
 from clipn.report.gather import Asked
+from clipn.utils.files import write_json
 from tests.report import made_up
 
 BENCHMARKS = {

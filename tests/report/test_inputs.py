@@ -8,8 +8,8 @@ import pytest
 
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData, NonFinite
-from clipn.io import write_json
 from clipn.report import inputs
+from clipn.utils.files import write_json
 
 SMALL = BenchmarkParams(id="cats", ood=("dogs", "cars"))
 

@@ -11,10 +11,10 @@ import pytest
 
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData, MissingInput
-from clipn.io import read_json, write_json
 from clipn.report import overlaps
 from clipn.report.document import Gallery, Grid, Text
 from clipn.report.summary import BenchmarkSummary
+from clipn.utils.files import read_json, write_json
 from tests.report import made_up
 
 SMALL = BenchmarkParams(id="cats", ood=("dogs", "cars"))

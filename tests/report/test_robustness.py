@@ -10,9 +10,9 @@ import pytest
 
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData, MissingInput, NonFinite
-from clipn.io import write_json
 from clipn.report import plots, robustness
 from clipn.report.document import Gallery, Grid, Section
+from clipn.utils.files import write_json
 from tests.report import made_up
 
 pytestmark = pytest.mark.usefixtures("undrawn")

@@ -6,9 +6,9 @@ import pytest
 
 from clipn import manifest, tars
 from clipn.errors import InvalidData, MissingInput
-from clipn.io import write_json
 from clipn.manifest import Entry
 from clipn.report import samples
+from clipn.utils.files import write_json
 
 
 def test_images_are_spread_evenly_and_named(project: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData, NonFinite
-from clipn.io import write_text
 from clipn.report import inputs, score_files
+from clipn.utils.files import write_text
 
 SMALL = BenchmarkParams(id="cats", ood=("dogs", "cars"))
 

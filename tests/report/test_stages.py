@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from clipn.errors import InvalidData, NonFinite
-from clipn.io import write_json, write_text
 from clipn.report import stages
+from clipn.utils.files import write_json, write_text
 
 
 def test_stages_are_those_that_were_asked_for_in_that_order(project: Path) -> None:

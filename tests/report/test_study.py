@@ -11,10 +11,10 @@ import pytest
 
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData, MissingInput, NonFinite
-from clipn.io import write_json
 from clipn.report import plots, study
 from clipn.report.document import Gallery, Grid, Row, Text
 from clipn.report.plots import Point
+from clipn.utils.files import write_json
 from tests.report import made_up
 from tests.report.made_up import BACKBONES
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from clipn.errors import InvalidData, NonFinite
-from clipn.io import write_text
 from clipn.report import training
+from clipn.utils.files import write_text
 
 
 def test_every_metric_has_steps_of_its_own(project: Path) -> None:

@@ -13,8 +13,8 @@ import yaml
 from PIL import Image
 
 from clipn import FeatureStore, backbone, manifest, tars
-from clipn.io import write_json
 from clipn.manifest import Entry
+from clipn.utils.files import write_json
 from flows.stages import study, study_backbone, study_features
 
 SETS = ("pictographs", "greek", "digits", "pictographs_fit")

@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from clipn import threads
+from clipn.utils import threads
 
 
 @pytest.mark.parametrize(("all_threads", "workers", "each"), [(4, 2, 2), (2, 3, 1), (3, 1, 3)])

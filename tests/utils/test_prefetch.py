@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from clipn.prefetch import ahead
+from clipn.utils.prefetch import ahead
 
 
 def test_order_is_kept() -> None:

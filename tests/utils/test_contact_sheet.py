@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from clipn.contact_sheet import strip, tile
+from clipn.utils.contact_sheet import strip, tile
 
 
 def test_strip_lays_tiles_out_in_rows() -> None:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from clipn.timing import Phases
+from clipn.utils.timing import Phases
 
 
 def test_visits_of_a_phase_add_up() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from clipn import fetch as module
 from clipn.errors import DownloadFailed
-from clipn.fetch import fetch
+from clipn.utils import fetch as module
+from clipn.utils.fetch import fetch
 
 BODY = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(BODY).hexdigest()

@@ -11,7 +11,7 @@ import requests
 import urllib3
 
 from clipn.errors import DownloadFailed
-from clipn.progress import Progress, silent
+from clipn.utils.progress import Progress, silent
 
 RETRIES = 3
 BACKOFF_SECONDS = 1.0

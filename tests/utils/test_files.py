@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clipn.errors import InvalidData, MissingInput
-from clipn.io import atomic_folder, atomic_path, read_json, sha256, write_json, write_text
+from clipn.utils.files import atomic_folder, atomic_path, read_json, sha256, write_json, write_text
 
 
 def test_atomic_path_appears_only_on_success(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ Scores are Gaussian, ID one standard deviation above OOD, in double precision wi
 
 - measures: `clipn.metrics.measures` on as many ID as OOD scores; beside it the scikit-learn calls for the same
   six numbers: `roc_auc_score`, `average_precision_score` of either side, and `roc_curve` of either side for FPR95.
-- compare: `clipn.delong.compare` of two methods on as many ID as OOD images; beside it `roc_auc_score` of both, which
+- compare: `clipn.metrics.delong.compare` of two methods on as many ID as OOD images; beside it `roc_auc_score` of both, which
   gives the difference without its variance.
-- intervals: `clipn.bootstrap.intervals` with all its replicates for one OOD set; beside it the same replicates by
+- intervals: `clipn.metrics.bootstrap.intervals` with all its replicates for one OOD set; beside it the same replicates by
   drawing scores and calling `clipn.metrics`, of which a few are measured and the rest extrapolated.
 
 The two sides take turns, so that whatever else the machine does falls on both alike. Peak memory is that of
@@ -31,8 +31,8 @@ from rich.table import Table
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from clipn import metrics
-from clipn.bootstrap import draws, intervals
-from clipn.delong import Run, compare
+from clipn.metrics.bootstrap import draws, intervals
+from clipn.metrics.delong import Run, compare
 
 Scores = NDArray[np.float64]
 CONVENTION = "id-interpolated"

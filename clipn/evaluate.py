@@ -11,9 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from clipn import bootstrap, calibration, metrics, scores
+from clipn import metrics, scores
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData, NonFinite
+from clipn.metrics import bootstrap, calibration
 from clipn.scores import Evidence, Score
 from clipn.store import FeatureBatch
 

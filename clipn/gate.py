@@ -27,7 +27,7 @@ from scipy.special import stdtrit
 
 from clipn.config_types import STRICT
 from clipn.errors import InvalidData
-from clipn.metrics import CONVENTIONS, fpr95_key
+from clipn.metrics.detection import CONVENTIONS, fpr95_key
 
 AVERAGE = "average"
 _ROUNDING = 1e-9

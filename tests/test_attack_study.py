@@ -19,7 +19,7 @@ from clipn.config import AttackParams, BenchmarkParams
 from clipn.feature_inputs import Inputs
 from clipn.lookup import Images
 from clipn.manifest import Entry
-from clipn.metrics import auroc
+from clipn.metrics.detection import auroc
 from clipn.scores import Evidence
 from clipn.scores.base import Kind
 from tests.small_sets import PARAMS, RESNET, picture, tiny, write_set

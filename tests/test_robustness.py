@@ -18,7 +18,7 @@ from clipn.errors import InvalidData
 from clipn.feature_rows import unit_norm
 from clipn.features import encode_images
 from clipn.lookup import Images
-from clipn.metrics import auroc
+from clipn.metrics.detection import auroc
 from clipn.robustness import Renaming, Study, synonyms
 from clipn.scores import Evidence
 from tests.small_sets import PARAMS, picture, tiny, write_set

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipn import delong
+from clipn.metrics import delong
 from clipn.report.document import Block, Column, Grid, Row, Text
 from clipn.report.score_files import Scores
 from clipn.report.summary import BenchmarkSummary, MethodSummary, best, signed
@@ -62,7 +62,7 @@ def compare(benchmark: BenchmarkSummary, scores: Mapping[str, Sequence[Scores]])
         benchmark: what was measured.
         scores: method → its scores, those of each seed in turn, on the same images in the same order.
 
-    The test is DeLong's for AUROC that were measured on the same images (`clipn.delong`).
+    The test is DeLong's for AUROC that were measured on the same images (`clipn.metrics.delong`).
     """
     runs = {name: [delong.Run(s.id, s.ood) for s in of_method] for name, of_method in scores.items()}
     top = best(benchmark.methods).name

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData, NonFinite
-from clipn.metrics import fpr95_key
+from clipn.metrics.detection import fpr95_key
 from clipn.utils.files import read_json
 
 # A sum of shares may end a rounding error above 1.

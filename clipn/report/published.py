@@ -12,7 +12,7 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from clipn.metrics import fpr95_key
+from clipn.metrics.detection import fpr95_key
 from clipn.report.document import Block, Cell, Column, Grid, Number, Row, Section, Text
 from clipn.report.summary import AVERAGE, BenchmarkSummary, Spread, percent, signed
 from clipn.report.table import IMPORTED, MEAN

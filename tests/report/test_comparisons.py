@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clipn import delong
+from clipn.metrics import delong
 from clipn.report import comparisons
 from clipn.report.comparisons import Compared, Comparisons
 from clipn.report.document import Grid, Text

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clipn.errors import InvalidData
-from clipn.metrics import Counts, Floats, check_convention, checked_scores
+from clipn.metrics.detection import Counts, Floats, check_convention, checked_scores
 
 AVERAGE = "average"
 CELLS = 1 << 20

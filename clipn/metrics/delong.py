@@ -17,7 +17,7 @@ from scipy.special import stdtr, stdtrit
 from scipy.stats import rankdata
 
 from clipn.errors import InvalidData
-from clipn.metrics import Floats, checked_scores
+from clipn.metrics.detection import Floats, checked_scores
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clipn import bootstrap, delong, metrics
-from clipn.bootstrap import Interval, draws, intervals, resampled
+from clipn import metrics
 from clipn.errors import InvalidData, NonFinite
+from clipn.metrics import bootstrap, delong
+from clipn.metrics.bootstrap import Interval, draws, intervals, resampled
 
 SCORES = st.lists(st.integers(0, 6), min_size=1, max_size=30)
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.stats import t
 
 from clipn import metrics
-from clipn.delong import Run, compare, interval
 from clipn.errors import InvalidData, NonFinite
+from clipn.metrics.delong import Run, compare, interval
 
 
 def run(random: np.random.Generator, shift: float, images: int = 30, step: float = 0.5, **ood: int) -> Run:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from clipn.errors import InvalidData
-from clipn.metrics import Floats, checked_scores
+from clipn.metrics.detection import Floats, checked_scores
 
 BINS = 15
 ROUNDING = 1e-4

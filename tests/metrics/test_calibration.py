@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from clipn.calibration import Bin, balanced_error, reliability
 from clipn.errors import InvalidData, NonFinite
+from clipn.metrics.calibration import Bin, balanced_error, reliability
 
 
 def test_two_bins_by_hand() -> None:

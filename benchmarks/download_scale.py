@@ -78,7 +78,8 @@ def run_features(folder: Path, workers: int) -> None:
     import open_clip
     import torch
 
-    from clipn import backbone, features
+    from clipn import features
+    from clipn.models import backbone
     from clipn.pretrain import preprocess_cfg
 
     torch.manual_seed(0)

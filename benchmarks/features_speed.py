@@ -45,12 +45,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from clipn import backbone, features, images, profiles, tars
-from clipn.backbone import Backbone
+from clipn import features, images, profiles, tars
 from clipn.config import parse
 from clipn.feature_inputs import Loader, read
 from clipn.features import ShardTask
 from clipn.manifest import Entry
+from clipn.models import backbone
+from clipn.models.backbone import Backbone
 from clipn.store import write_shard
 from clipn.utils.timing import Phases
 

@@ -35,7 +35,7 @@ from clipn import profiles, train
 from clipn.config import TrainParams, parse
 from clipn.distributed import Group
 from clipn.losses import image_text_binary_opposite, text_semantic_opposite
-from clipn.no_encoder import NoTextEncoder
+from clipn.models.no_encoder import NoTextEncoder
 from clipn.optim import adamw
 from clipn.store import FeatureBatch, FeatureMeta, FeatureStore, TokenLists, write_index, write_shard
 from clipn.stream import Batch, Draws, PairStream

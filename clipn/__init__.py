@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clipn.detector import Detection, Detector
-    from clipn.no_encoder import NoTextEncoder
+    from clipn.models.no_encoder import NoTextEncoder
     from clipn.store import FeatureStore
 
 # Loaded on first use: torch takes seconds to import, and many commands and stages do not need it.
@@ -15,7 +15,7 @@ _HOMES = {
     "Detection": "clipn.detector",
     "Detector": "clipn.detector",
     "FeatureStore": "clipn.store",
-    "NoTextEncoder": "clipn.no_encoder",
+    "NoTextEncoder": "clipn.models.no_encoder",
 }
 
 __all__ = ["Detection", "Detector", "FeatureStore", "NoTextEncoder"]

@@ -26,11 +26,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clipn import crops, sampling, towers
-from clipn.backbone import Backbone
+from clipn import crops, sampling
 from clipn.config import AttackParams
 from clipn.crops import Crops
 from clipn.errors import NonFinite
+from clipn.models import image_tower
+from clipn.models.backbone import Backbone
 from clipn.utils import threads
 from clipn.utils.progress import Progress, silent
 
@@ -81,7 +82,7 @@ def move(
     """Move images towards targets.
 
     Args:
-        clip: the backbone, frozen as `clipn.backbone.load` gives it.
+        clip: the backbone, frozen as `clipn.models.backbone.load` gives it.
         starts: OOD images [N, H, W, 3].
         targets: an ID image for each [N, H, W, 3].
         names: of the OOD images; with `params.seed` they decide where the search starts.
@@ -135,7 +136,7 @@ def _features(clip: Backbone) -> Callable[[Tensor], Tensor]:
     normalise = crops.normaliser(clip)
 
     def features(colours: Tensor) -> Tensor:
-        encoded = towers.encode(clip.model, normalise(colours))
+        encoded = image_tower.encode(clip.model, normalise(colours))
         return (encoded.projected if encoded.pooled is None else encoded.pooled).float()
 
     return features

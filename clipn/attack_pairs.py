@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipn import crops, sampling, tars
-from clipn.backbone import Backbone
 from clipn.crops import Crops
 from clipn.errors import InvalidData
 from clipn.lookup import Images
+from clipn.models.backbone import Backbone
 from clipn.utils import contact_sheet
 
 SHOWN = 10

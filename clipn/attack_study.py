@@ -10,11 +10,11 @@ from typing import Any
 from clipn import attack, attack_pairs, attack_report, crops, fitted, sampling
 from clipn.attack_pairs import Pair
 from clipn.attack_report import Moved
-from clipn.backbone import Backbone
 from clipn.config import AttackParams, BenchmarkParams
 from clipn.crops import Crops
 from clipn.fitted import BySeed, Panel
 from clipn.lookup import Images
+from clipn.models.backbone import Backbone
 from clipn.utils.progress import Progress, silent
 
 

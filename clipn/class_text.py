@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clipn import templates
-from clipn.backbone import Backbone
 from clipn.features import encode_texts
-from clipn.no_encoder import NoEncoderConfig, NoTextEncoder
+from clipn.models.backbone import Backbone
+from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.scores import Evidence
 
 

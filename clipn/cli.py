@@ -203,7 +203,7 @@ def _known_images(options: argparse.Namespace) -> tuple[Any, Path]:
 
 def _set_features(options: argparse.Namespace, name: str, classes: Sequence[str] = ()) -> Any:
     """The features of a set that went through the pipeline; if classes are given, it has to have these."""
-    from clipn.backbone import fingerprint
+    from clipn.models.backbone import fingerprint
     from clipn.store import FeatureStore
 
     store = FeatureStore.open(SET_FEATURES / name, fingerprint(options.backbone))
@@ -217,7 +217,7 @@ def _words(options: argparse.Namespace) -> Any:
     if "words" not in scores.REGISTRY[options.score].needs:
         return None
     from clipn import words
-    from clipn.backbone import fingerprint
+    from clipn.models.backbone import fingerprint
 
     return words.read(WORDS / words.FILE, fingerprint(options.backbone))
 

@@ -19,9 +19,9 @@ from PIL import Image
 from torch import Tensor
 
 from clipn import features, sampling
-from clipn.backbone import Backbone
 from clipn.feature_rows import FeatureBatch, FeatureMeta
 from clipn.lookup import Images
+from clipn.models.backbone import Backbone
 
 Crops = NDArray[np.uint8]
 """RGB pictures [N, H, W, 3] of the size that a tower takes."""

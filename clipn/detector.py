@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.special import softmax
 
-from clipn import backbone as backbones
-from clipn import no_encoder, sampling, scores
-from clipn.backbone import Backbone
+from clipn import sampling, scores
 from clipn.class_text import class_evidence, sentences
 from clipn.errors import InvalidData, InvalidParams
 from clipn.feature_rows import FeatureBatch
 from clipn.features import encode_images
+from clipn.models import backbone as backbones
+from clipn.models import no_encoder
+from clipn.models.backbone import Backbone
 from clipn.scores import DecidesAlone, Evidence, Score
 from clipn.word_features import WordFeatures
 

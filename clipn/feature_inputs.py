@@ -21,10 +21,10 @@ from PIL import Image
 from torch import Tensor
 
 from clipn import augment, images, tars
-from clipn.backbone import Backbone
 from clipn.config import FeaturesParams
 from clipn.errors import InvalidData
 from clipn.manifest import Entry
+from clipn.models.backbone import Backbone
 from clipn.store import FeatureMeta
 from clipn.utils.prefetch import ahead
 from clipn.utils.timing import Phases

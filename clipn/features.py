@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from clipn import manifest, towers
-from clipn.backbone import Backbone
+from clipn import manifest
 from clipn.config import FeaturesParams
 from clipn.errors import InvalidData, InvalidParams
 from clipn.feature_inputs import Inputs, Loader, read
 from clipn.manifest import Entry
+from clipn.models import image_tower
+from clipn.models.backbone import Backbone
+from clipn.models.image_tower import Encoded
 from clipn.store import FeatureBatch, FeatureMeta, write_shard
 from clipn.tokens import TokenLists
-from clipn.towers import Encoded
 from clipn.utils.files import sha256, write_text
 from clipn.utils.progress import Progress, silent
 from clipn.utils.timing import Phases
@@ -101,7 +102,7 @@ def describe(backbone: Backbone, params: FeaturesParams, kind: str, classes: Seq
         InvalidParams: patch features are asked for, but the tower has none.
     """
     preprocess = open_clip.get_model_preprocess_cfg(backbone.model)
-    dim, pooled, patches = towers.sizes(backbone.model, _one_image(backbone))
+    dim, pooled, patches = image_tower.sizes(backbone.model, _one_image(backbone))
     meta = FeatureMeta(
         dim=dim,
         backbone=backbone.fingerprint,
@@ -244,7 +245,7 @@ def _tower(backbone: Backbone, pixels: Tensor, patches: bool = False) -> Encoded
     on_gpu = backbone.device.type == "cuda"
     inputs = pixels.to(backbone.device, non_blocking=on_gpu).to(memory_format=torch.channels_last)
     with torch.autocast("cuda", torch.bfloat16, enabled=on_gpu):
-        found = towers.encode(backbone.model, inputs, patches)
+        found = image_tower.encode(backbone.model, inputs, patches)
     of_whole, of_patches = (None if part is None else part.float() for part in (found.pooled, found.patches))
     return Encoded(found.projected.float(), of_whole, of_patches)
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipn import metrics
-from clipn.backbone import Backbone
 from clipn.class_text import Sentences, class_features, class_tokens
 from clipn.errors import InvalidData
-from clipn.no_encoder import NoTextEncoder
+from clipn.models.backbone import Backbone
+from clipn.models.no_encoder import NoTextEncoder
 from clipn.scores import ATD, CTW, Evidence
 from clipn.store import FeatureStore, unit_norm
 

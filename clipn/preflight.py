@@ -31,7 +31,7 @@ def check(params: Params) -> None:
     for options in (params.backbone, *params.study.backbones.values()):
         # What an earlier stage makes is not there yet.
         if options.source == "local" and Path(options.path) != MADE_BACKBONE:
-            from clipn import backbone  # imports torch, which only this source needs here
+            from clipn.models import backbone  # imports torch, which only this source needs here
 
             checks.append(partial(backbone.check_folder, options.path))
     checks += [partial(imported_model, name) for name in params.evaluate.imported]

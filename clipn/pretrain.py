@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from clipn.backbone_config import PretrainParams
 from clipn.errors import InvalidParams, NonFinite
+from clipn.models.text_encoder import TextEncoder
 from clipn.optim import adamw, cosine_lr, set_lr
-from clipn.text import TextEncoder
 from clipn.utils.progress import Progress, silent
 
 BETAS = (0.9, 0.98)

@@ -15,11 +15,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from clipn import backbone, no_encoder, templates
+from clipn import templates
 from clipn.errors import BackboneMismatch, InvalidData, InvalidParams, NonFinite
 from clipn.foreign_tensors import Found, find, read
-from clipn.no_encoder import NoEncoderConfig, NoTextEncoder
-from clipn.text import TextEncoder
+from clipn.models import backbone, no_encoder
+from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
+from clipn.models.text_encoder import TextEncoder
 from clipn.utils.files import atomic_folder, sha256, write_json
 
 MARK = "token_embedding_no.weight"

@@ -16,13 +16,13 @@ import numpy as np
 from PIL import Image
 
 from clipn import crops, fitted, metrics, sampling, scores
-from clipn.backbone import Backbone
 from clipn.config import BenchmarkParams
 from clipn.corruptions import Corruption
 from clipn.errors import InvalidData
 from clipn.feature_rows import FeatureBatch, unit_norm
 from clipn.fitted import BySeed, Panel, Values
 from clipn.lookup import Images
+from clipn.models.backbone import Backbone
 from clipn.utils import threads
 from clipn.utils.progress import Progress, silent
 

@@ -18,7 +18,7 @@ from clipn.config import TrainParams
 from clipn.distributed import Group
 from clipn.errors import InvalidParams, NonFinite
 from clipn.losses import image_text_binary_opposite, text_semantic_opposite
-from clipn.no_encoder import NoTextEncoder
+from clipn.models.no_encoder import NoTextEncoder
 from clipn.optim import adamw, cosine_lr, set_lr
 from clipn.steps import Step
 from clipn.stream import Batch

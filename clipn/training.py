@@ -13,14 +13,15 @@ from typing import Any
 
 import torch
 
-from clipn import backbone, checkpoint, no_encoder, templates, train
-from clipn.backbone import Backbone
+from clipn import checkpoint, templates, train
 from clipn.class_text import sentences
 from clipn.config import TrainParams
 from clipn.distributed import Group
 from clipn.errors import Interrupted, MissingInput, OtherRun
 from clipn.held_out import HeldOut
-from clipn.no_encoder import NoEncoderConfig, NoTextEncoder
+from clipn.models import backbone, no_encoder
+from clipn.models.backbone import Backbone
+from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.paired import PairedTokens
 from clipn.steps import Step, StepLog
 from clipn.store import FeatureStore

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from clipn.backbone import Backbone
 from clipn.errors import BackboneMismatch, InvalidData, MissingInput, NonFinite
 from clipn.feature_rows import METADATA_KEY, unit_norm
 from clipn.features import encode_texts
+from clipn.models.backbone import Backbone
 from clipn.utils.files import atomic_path
 from clipn.utils.progress import Progress, silent
 from clipn.utils.timing import Phases

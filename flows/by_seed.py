@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from clipn import paths, scores
-from clipn.backbone import Backbone
 from clipn.config import Params
 from clipn.fitted import BySeed
 from clipn.lookup import Images
+from clipn.models.backbone import Backbone
 from flows import evidence
 from flows.evidence import Sets
 

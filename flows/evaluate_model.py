@@ -14,9 +14,10 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from clipn import config, no_encoder, scores
+from clipn import config, scores
 from clipn.config import Params
 from clipn.errors import ClipnError, InvalidParams
+from clipn.models import no_encoder
 from clipn.utils import files
 from flows import scoring
 

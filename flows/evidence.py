@@ -6,10 +6,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clipn import class_text, config, duplicates, manifest, no_encoder, paths, scores, words
-from clipn.backbone import Backbone
+from clipn import class_text, config, duplicates, manifest, paths, scores, words
 from clipn.config import BenchmarkParams, Params
 from clipn.errors import InvalidData
+from clipn.models import no_encoder
+from clipn.models.backbone import Backbone
 from clipn.scores import Evidence
 from clipn.store import FeatureBatch, FeatureStore
 

@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow.parquet as pq
 from prefect.artifacts import create_table_artifact
 
-from clipn import backbone, evaluate, metrics, no_encoder, paths
+from clipn import evaluate, metrics, paths
 from clipn.config import Params
 from clipn.evaluate import Evaluation
+from clipn.models import backbone, no_encoder
 from clipn.utils import files
 from flows import evidence, machine
 from flows.evidence import Sets

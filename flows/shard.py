@@ -8,10 +8,10 @@ from prefect import get_run_logger
 from prefect.states import Failed
 
 from clipn import features
-from clipn.backbone import Backbone
 from clipn.config import FeaturesParams
 from clipn.errors import ClipnError
 from clipn.features import ShardTask
+from clipn.models.backbone import Backbone
 from clipn.store import FeatureMeta
 from flows.stage import StageProgress
 

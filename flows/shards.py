@@ -11,11 +11,12 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from clipn import backbone, store
-from clipn.backbone import Backbone
+from clipn import store
 from clipn.config import FeaturesParams
 from clipn.errors import ClipnError
 from clipn.features import ShardReport, ShardTask
+from clipn.models import backbone
+from clipn.models.backbone import Backbone
 from clipn.store import FeatureMeta
 from clipn.utils.files import atomic_folder
 from flows import machine

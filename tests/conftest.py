@@ -11,7 +11,8 @@ import pytest
 import torch
 import yaml
 
-from clipn import backbone, feature_writer, profiles
+from clipn import feature_writer, profiles
+from clipn.models import backbone
 from clipn.store import FeatureBatch, FeatureMeta, write_index, write_shard
 from tests.training_data import unit, write_pairs
 

@@ -14,11 +14,12 @@ import open_clip
 import torch
 from PIL import Image
 
-from clipn import backbone, features, manifest, no_encoder, tars
-from clipn.backbone import Backbone
+from clipn import features, manifest, tars
 from clipn.config import FeaturesParams
 from clipn.lookup import Images
-from clipn.no_encoder import NoEncoderConfig, NoTextEncoder
+from clipn.models import backbone, no_encoder
+from clipn.models.backbone import Backbone
+from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.pretrain import preprocess_cfg
 from clipn.store import FeatureStore, write_index
 from tests.conftest import TINY

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from clipn import attack, crops
 from clipn.attack import losses, move, smoothness
-from clipn.backbone import Backbone
 from clipn.config import AttackParams
 from clipn.crops import Crops
 from clipn.errors import NonFinite
+from clipn.models.backbone import Backbone
 from tests.conftest import TINY
 from tests.small_sets import RESNET, picture, tiny
 

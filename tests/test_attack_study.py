@@ -14,12 +14,12 @@ from PIL import Image
 
 from clipn import attack_study, features, fitted, scores, tars
 from clipn.attack_study import Attacked
-from clipn.backbone import Backbone
 from clipn.config import AttackParams, BenchmarkParams
 from clipn.feature_inputs import Inputs
 from clipn.lookup import Images
 from clipn.manifest import Entry
 from clipn.metrics.detection import auroc
+from clipn.models.backbone import Backbone
 from clipn.scores import Evidence
 from clipn.scores.base import Kind
 from tests.small_sets import PARAMS, RESNET, picture, tiny, write_set

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 
-from clipn import augment, backbone
+from clipn import augment
 from clipn.augment import RATIO, crop_box, generator, squash, view
+from clipn.models import backbone
 from clipn.pretrain import preprocess_cfg
 from tests.conftest import TINY
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from clipn import backbone, templates
-from clipn.backbone import Backbone
+from clipn import templates
 from clipn.class_text import Sentences, class_evidence, class_features, class_tokens, sentences
 from clipn.errors import InvalidParams
-from clipn.no_encoder import NoEncoderConfig, NoTextEncoder
+from clipn.models import backbone
+from clipn.models.backbone import Backbone
+from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.pretrain import preprocess_cfg
 from tests.conftest import TINY
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from clipn import backbone, crops
-from clipn.backbone import Backbone
+from clipn import crops
+from clipn.models import backbone
+from clipn.models.backbone import Backbone
 from tests.conftest import TINY
 from tests.small_sets import PARAMS, picture, tiny, write_set
 

@@ -11,12 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from clipn import Detector, backbone, cli, no_encoder
+from clipn import Detector, cli
 from clipn.class_text import class_evidence, sentences
 from clipn.errors import BackboneMismatch, InvalidData, InvalidParams
 from clipn.feature_rows import FeatureMeta
 from clipn.feature_writer import write_shard
-from clipn.no_encoder import NoEncoderConfig, NoTextEncoder
+from clipn.models import backbone, no_encoder
+from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.pretrain import preprocess_cfg
 from clipn.store import write_index
 from tests.conftest import TINY

@@ -13,12 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from clipn import augment, backbone, images, manifest, tars, towers
-from clipn.backbone import Backbone
+from clipn import augment, images, manifest, tars
 from clipn.config import FeaturesParams
 from clipn.errors import InvalidData, InvalidParams, NonFinite
 from clipn.features import ShardTask, describe, encode_shard, plan
 from clipn.manifest import Entry
+from clipn.models import backbone, image_tower
+from clipn.models.backbone import Backbone
 from clipn.pretrain import preprocess_cfg
 from clipn.store import FeatureStore, unit_norm, write_index
 from tests.conftest import TINY
@@ -75,7 +76,7 @@ def test_evaluation_features_equal_the_towers_own(clip: Backbone, tmp_path: Path
     pixels = torch.stack([clip.preprocess(Image.open(io.BytesIO(c)).convert("RGB")) for c in contents])
     expected = clip.model.encode_image(pixels, normalize=True).numpy()
     np.testing.assert_allclose(unit_norm(batch.image), expected, atol=1e-3)
-    pooled = towers.encode(clip.model, pixels).pooled
+    pooled = image_tower.encode(clip.model, pixels).pooled
     assert pooled is not None
     np.testing.assert_allclose(batch.pooled, pooled.detach(), rtol=1e-3, atol=1e-3)
     assert batch.patches is None
@@ -90,7 +91,7 @@ def test_patches_come_along_where_asked_for(clip: Backbone, tmp_path: Path) -> N
     write_index(tmp_path / "out", [task.out])
     batch = FeatureStore.open(tmp_path / "out").load()
     pixels = torch.stack([clip.preprocess(Image.open(io.BytesIO(c)).convert("RGB")) for c in contents])
-    expected = towers.encode(clip.model, pixels, patches=True).patches
+    expected = image_tower.encode(clip.model, pixels, patches=True).patches
     assert expected is not None
     assert batch.patches is not None
     assert batch.patches.shape == expected.shape == (5, meta.patches, meta.dim)
@@ -99,7 +100,7 @@ def test_patches_come_along_where_asked_for(clip: Backbone, tmp_path: Path) -> N
 
 
 def test_a_tower_without_patches_says_so(clip: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(towers, "sizes", lambda model, pixels: (16, 0, 0))
+    monkeypatch.setattr(image_tower, "sizes", lambda model, pixels: (16, 0, 0))
     with pytest.raises(
         InvalidParams, match=r"features\.patches: the image tower VisionTransformer gives no patch features"
     ):

@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from clipn import backbone, cli, no_encoder
+from clipn import cli
 from clipn.errors import BackboneMismatch, ClipnError, InvalidData, InvalidParams, NonFinite
-from clipn.no_encoder import NoEncoderConfig
+from clipn.models import backbone, no_encoder
+from clipn.models.no_encoder import NoEncoderConfig
 from clipn.pretrain import preprocess_cfg
 from clipn.reference_checkpoint import Tower, describe, import_file
 from tests.conftest import ROOT, TINY

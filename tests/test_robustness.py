@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from clipn import crops, fitted, scores
-from clipn.backbone import Backbone
 from clipn.config import BenchmarkParams
 from clipn.corruptions import Corruption, blur, noise
 from clipn.errors import InvalidData
@@ -19,6 +18,7 @@ from clipn.feature_rows import unit_norm
 from clipn.features import encode_images
 from clipn.lookup import Images
 from clipn.metrics.detection import auroc
+from clipn.models.backbone import Backbone
 from clipn.robustness import Renaming, Study, synonyms
 from clipn.scores import Evidence
 from tests.small_sets import PARAMS, picture, tiny, write_set

@@ -13,11 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from clipn import no_encoder, profiles
+from clipn import profiles
 from clipn.config import TrainParams, parse
 from clipn.distributed import Group
 from clipn.errors import NonFinite
-from clipn.no_encoder import NoTextEncoder
+from clipn.models import no_encoder
+from clipn.models.no_encoder import NoTextEncoder
 from clipn.steps import Step
 from clipn.stream import Batch
 from clipn.train import State, fit

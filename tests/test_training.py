@@ -22,7 +22,7 @@ from clipn.checkpoint import STATE
 from clipn.config import parse
 from clipn.distributed import Group
 from clipn.errors import BackboneMismatch, Interrupted, InvalidData, InvalidParams
-from clipn.no_encoder import WEIGHTS, read_config
+from clipn.models.no_encoder import WEIGHTS, read_config
 from clipn.training import Job
 from tests.training_data import write_pairs
 from tests.waiting import wait_until

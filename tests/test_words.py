@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from clipn import backbone, wordnet, words
-from clipn.backbone import Backbone
+from clipn import wordnet, words
 from clipn.errors import BackboneMismatch, InvalidData, MissingInput, NonFinite
+from clipn.models import backbone
+from clipn.models.backbone import Backbone
 from clipn.pretrain import preprocess_cfg
 from clipn.utils.timing import Phases
 from clipn.wordnet import Lexicon, Meaning

@@ -20,11 +20,11 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_ray import RayTaskRunner
 from prefect_ray.context import remote_options
 
-from clipn import backbone
-from clipn.backbone import Backbone
 from clipn.config import FeaturesParams
 from clipn.errors import ClipnError, InvalidParams
 from clipn.features import ShardReport, ShardTask
+from clipn.models import backbone
+from clipn.models.backbone import Backbone
 from clipn.store import FeatureMeta
 from flows import machine
 from flows.ray import cluster

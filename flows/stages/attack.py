@@ -6,7 +6,8 @@ from typing import Any
 
 from prefect.artifacts import create_table_artifact
 
-from clipn import attack_study, backbone, config, fitted, paths
+from clipn import attack_study, config, fitted, paths
+from clipn.models import backbone
 from clipn.utils import files
 from flows import by_seed, evidence, machine
 from flows.evidence import Sets

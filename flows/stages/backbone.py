@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from clipn import backbone, config, paths, pretrain, pretraining_data
+from clipn import config, paths, pretrain, pretraining_data
 from clipn.backbone_config import BackboneParams
+from clipn.models import backbone
 from flows.stage import StageProgress, stage
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from prefect.artifacts import create_table_artifact
 
-from clipn import backbone, config, corruptions, fitted, paths, robustness, sampling, wordnet
-from clipn.backbone import Backbone
+from clipn import config, corruptions, fitted, paths, robustness, sampling, wordnet
 from clipn.config import Params
 from clipn.fitted import BySeed
+from clipn.models import backbone
+from clipn.models.backbone import Backbone
 from clipn.robustness import Renaming, Study
 from clipn.utils import files
 from flows import by_seed, evidence, machine

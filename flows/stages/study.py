@@ -6,7 +6,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from clipn import backbone, config, evaluate, paths
+from clipn import config, evaluate, paths
+from clipn.models import backbone
 from clipn.utils import files
 from flows import evidence, machine, scoring
 from flows.evidence import Sets

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from clipn import backbone, config, paths, wordnet, words
+from clipn import config, paths, wordnet, words
 from clipn.errors import UnsupportedModel
+from clipn.models import backbone
 from clipn.utils.timing import Phases
 from flows import machine
 from flows.stage import StageProgress, stage

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipn import backbone, config, paths
+from clipn import config, paths
+from clipn.models import backbone
 from flows import by_seed, evidence
 from flows.evidence import Sets
 from tests.small_sets import illustrate

@@ -11,10 +11,11 @@ import pytest
 import torch
 from prefect import flow
 
-from clipn import backbone, features, store, tars
-from clipn.backbone import Backbone
+from clipn import features, store, tars
 from clipn.errors import ClipnError
 from clipn.features import ShardReport, ShardTask, describe, plan
+from clipn.models import backbone
+from clipn.models.backbone import Backbone
 from clipn.pretrain import preprocess_cfg
 from clipn.store import FeatureStore
 from flows import shards

@@ -23,9 +23,10 @@ import yaml
 from prefect import flow
 from prefect.settings import PREFECT_API_URL
 
-from clipn import backbone, download, steps, tars
+from clipn import download, steps, tars
 from clipn.errors import ClipnError
 from clipn.features import ShardTask, describe, plan
+from clipn.models import backbone
 from clipn.pretrain import preprocess_cfg
 from flows import shards, trainer
 from flows.ray import cluster

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from clipn import backbone, no_encoder
-from clipn.no_encoder import NoEncoderConfig, NoTextEncoder
+from clipn.models import backbone, no_encoder
+from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from flows.stages import evaluate, evaluate_imported
 
 

@@ -12,8 +12,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from clipn import FeatureStore, backbone, manifest, tars
+from clipn import FeatureStore, manifest, tars
 from clipn.manifest import Entry
+from clipn.models import backbone
 from clipn.utils.files import write_json
 from flows.stages import study, study_backbone, study_features
 
@@ -48,7 +49,7 @@ def images(scored_project: Path) -> Path:
     values = yaml.safe_load(Path("params.yaml").read_text())
     values["study"]["backbones"] = {
         "own": {"source": "local", "path": "data/backbone"},
-        "bare": {"source": "timm", "path": "clipn/backbone.py", "name": "resnet10t", "image_size": 32},
+        "bare": {"source": "timm", "path": "clipn/models/backbone.py", "name": "resnet10t", "image_size": 32},
     }
     Path("params.yaml").write_text(yaml.safe_dump(values))
     return scored_project

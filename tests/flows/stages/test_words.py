@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from clipn import backbone
 from clipn import words as library
+from clipn.models import backbone
 from flows.stages import baselines, words
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from clipn.errors import BackboneMismatch, InvalidData, MissingInput
-from clipn.text import TextEncoder
+from clipn.models.text_encoder import TextEncoder
 from clipn.utils.files import atomic_folder, read_json, write_json
 
 WEIGHTS = "no_encoder.safetensors"

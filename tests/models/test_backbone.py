@@ -12,8 +12,8 @@ import timm
 import torch
 from PIL import Image
 
-from clipn import backbone, towers
 from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInput
+from clipn.models import backbone, image_tower
 from clipn.pretrain import preprocess_cfg
 from tests.conftest import TINY
 
@@ -87,7 +87,7 @@ def test_a_bare_tower_of_timm(tmp_path: Path) -> None:
     expected = timm.create_model("resnet10t").default_cfg["mean"]
     assert tuple(mean) == tuple(expected)
     with torch.inference_mode():
-        encoded = towers.encode(clip.model, pixels)
+        encoded = image_tower.encode(clip.model, pixels)
         trunk = clip.model.visual.trunk.forward_features(pixels).mean(dim=(2, 3))
     assert encoded.pooled is not None
     torch.testing.assert_close(encoded.pooled, trunk)

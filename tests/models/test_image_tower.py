@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from clipn import towers
+from clipn.models import image_tower
 
 TEXT = {"context_length": 8, "vocab_size": 100, "width": 8, "heads": 1, "layers": 1}
 VIT = {"layers": 3, "width": 32, "head_width": 8, "patch_size": 8, "image_size": 32}
@@ -71,7 +71,7 @@ def close(a: Tensor | None, b: Tensor) -> None:
 @pytest.mark.parametrize("kind", VITS)
 def test_a_vision_transformer_before_and_after_its_projection(kind: str, patches: bool) -> None:
     clip = vit(kind)
-    found = towers.encode(clip, images(32), patches)
+    found = image_tower.encode(clip, images(32), patches)
     close(found.projected, clip.encode_image(images(32)))
     assert found.pooled is not None
     close(found.pooled @ clip.visual.proj, found.projected)
@@ -89,7 +89,7 @@ def test_patches_are_the_last_block_with_every_place_attending_to_itself(kind: s
         x = block(x)
     alone = torch.full((17, 17), -torch.inf).fill_diagonal_(0)
     expected = visual.ln_post(last(x, attn_mask=alone))[:, 1:] @ visual.proj
-    found = towers.encode(clip, images(32), patches=True)
+    found = image_tower.encode(clip, images(32), patches=True)
     assert found.patches is not None
     assert found.patches.shape == (3, 16, 12)
     close(found.patches, expected)
@@ -99,7 +99,7 @@ def test_patches_are_the_last_block_with_every_place_attending_to_itself(kind: s
 def test_a_vision_transformer_without_a_projection() -> None:
     clip = vit("token")
     clip.visual.proj = None
-    found = towers.encode(clip, images(32), patches=True)
+    found = image_tower.encode(clip, images(32), patches=True)
     close(found.projected, clip.encode_image(images(32)))
     close(found.pooled, found.projected)
     assert found.patches is not None
@@ -109,7 +109,7 @@ def test_a_vision_transformer_without_a_projection() -> None:
 @pytest.mark.parametrize("patches", [False, True])
 def test_a_resnet_before_and_after_its_attention_pooling(patches: bool) -> None:
     clip = model(RESNET)
-    found = towers.encode(clip, images(64), patches)
+    found = image_tower.encode(clip, images(64), patches)
     close(found.projected, clip.encode_image(images(64)))
     places = clip.visual.forward_intermediates(images(64), indices=1)["image_intermediates"][-1]
     assert places.shape == (3, 256, 2, 2)
@@ -130,7 +130,7 @@ def test_a_resnet_before_and_after_its_attention_pooling(patches: bool) -> None:
 def test_a_tower_of_timm_before_and_after_its_projection(kind: str, patches: bool) -> None:
     clip = timm(kind)
     trunk, head = clip.visual.trunk, clip.visual.head
-    found = towers.encode(clip, images(160), patches)
+    found = image_tower.encode(clip, images(160), patches)
     close(found.projected, clip.encode_image(images(160)))
     if kind == "conv, attention":
         close(found.pooled, trunk.forward_features(images(160)).mean(dim=(2, 3)))
@@ -145,7 +145,7 @@ def test_a_tower_of_timm_before_and_after_its_projection(kind: str, patches: boo
 
 @pytest.mark.parametrize("kind", ["conv", "conv, bias", "conv, bare"])
 def test_the_mean_of_projected_places_is_the_projected_mean(kind: str) -> None:
-    found = towers.encode(timm(kind), images(160), patches=True)
+    found = image_tower.encode(timm(kind), images(160), patches=True)
     assert found.patches is not None
     assert found.patches.shape[1] == 25
     close(found.patches.mean(dim=1), found.projected)
@@ -153,7 +153,7 @@ def test_the_mean_of_projected_places_is_the_projected_mean(kind: str) -> None:
 
 def test_rounding_does_not_decide_whether_there_are_patches() -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        found = [towers.encode(timm(kind), images(160), patches=True).patches for kind in ("conv", "conv, mlp")]
+        found = [image_tower.encode(timm(kind), images(160), patches=True).patches for kind in ("conv", "conv, mlp")]
     assert found[0] is not None
     assert found[1] is None
 
@@ -169,7 +169,7 @@ class Unknown(nn.Module):
 
 def test_a_tower_of_an_unknown_kind_gives_only_what_it_gives() -> None:
     clip = Unknown()
-    found = towers.encode(clip, images(8), patches=True)
+    found = image_tower.encode(clip, images(8), patches=True)
     close(found.projected, clip.encode_image(images(8)))
     assert found.pooled is None
     assert found.patches is None
@@ -186,4 +186,4 @@ def test_a_tower_of_an_unknown_kind_gives_only_what_it_gives() -> None:
     ],
 )
 def test_sizes(make: Callable[[], nn.Module], side: int, expected: tuple[int, int, int]) -> None:
-    assert towers.sizes(make(), images(side, count=1)) == expected
+    assert image_tower.sizes(make(), images(side, count=1)) == expected

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInput
-from clipn.text import TextEncoder
+from clipn.models.text_encoder import TextEncoder
 from clipn.utils.files import atomic_folder, read_json, write_json
 
 WEIGHTS = "open_clip_model.safetensors"

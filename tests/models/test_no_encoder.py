@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipn import no_encoder
 from clipn.errors import BackboneMismatch, InvalidData, MissingInput, UnsupportedModel
-from clipn.no_encoder import NoEncoderConfig, NoTextEncoder
-from clipn.text import TextEncoder
+from clipn.models import no_encoder
+from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
+from clipn.models.text_encoder import TextEncoder
 
 CONTEXT = 24
 END = 49407

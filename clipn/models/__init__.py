@@ -1,0 +1,1 @@
+"""The frozen CLIP, its two towers, and the "No" text encoder."""

@@ -45,11 +45,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from clipn import features, images, profiles, tars
+from clipn import features, profiles
 from clipn.config import parse
+from clipn.data import images, tars
+from clipn.data.manifest import Entry
 from clipn.feature_inputs import Loader, read
 from clipn.features import ShardTask
-from clipn.manifest import Entry
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
 from clipn.store import write_shard

@@ -22,9 +22,10 @@ import torch
 from PIL import Image
 from prefect import flow
 
-from clipn import config, features, manifest, profiles, tars
+from clipn import config, features, profiles
 from clipn.config import FeaturesParams
-from clipn.manifest import Entry
+from clipn.data import manifest, tars
+from clipn.data.manifest import Entry
 from clipn.models import backbone
 from clipn.pretrain import preprocess_cfg
 from flows import shards

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipn import crops, sampling, tars
+from clipn import crops, sampling
 from clipn.crops import Crops
+from clipn.data import tars
 from clipn.errors import InvalidData
 from clipn.lookup import Images
 from clipn.models.backbone import Backbone

@@ -22,8 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from clipn import miniature, packed, tables
+from clipn import packed, tables
 from clipn.config import CaptionsParams, WorldParams
+from clipn.data import miniature
 from clipn.errors import DownloadFailed, InvalidParams, MissingInput
 from clipn.utils.fetch import fetch
 from clipn.utils.files import atomic_folder

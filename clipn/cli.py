@@ -16,7 +16,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Column, Table
 
-from clipn import images, scores, sets_command, templates, train_command
+from clipn import scores, sets_command, templates, train_command
+from clipn.data import images
 from clipn.errors import ClipnError, Interrupted, InvalidData, InvalidParams, MissingInput
 from clipn.utils.files import read_json
 

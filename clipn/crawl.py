@@ -25,7 +25,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from clipn import images
+from clipn.data import images
 from clipn.fetch_policy import FetchPolicy
 
 _GRACE_SECONDS = 5.0

@@ -22,10 +22,10 @@ from clipn import crawl, packed, shards
 from clipn.caption_rows import CaptionRows
 from clipn.config import DownloadParams
 from clipn.crawl import End
+from clipn.data.manifest import SUCCESS
 from clipn.download_work import DownloadWork
 from clipn.errors import InvalidParams
 from clipn.fetch_policy import FetchPolicy
-from clipn.manifest import SUCCESS
 from clipn.pack import pack
 from clipn.publish import counts, publish, require_success
 from clipn.shards import Layout

@@ -19,10 +19,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from clipn import fetch_errors, manifest, shards
+from clipn import fetch_errors, shards
 from clipn.config import DownloadParams
+from clipn.data import manifest
+from clipn.data.manifest import SUCCESS, Entry
 from clipn.errors import InvalidData, MissingInput
-from clipn.manifest import SUCCESS, Entry
 from clipn.shards import Layout, Row, Target
 from clipn.utils.files import read_json, write_json
 from clipn.utils.progress import Progress, silent

@@ -20,10 +20,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clipn import augment, images, tars
+from clipn import augment
 from clipn.config import FeaturesParams
+from clipn.data import images, tars
+from clipn.data.manifest import Entry
 from clipn.errors import InvalidData
-from clipn.manifest import Entry
 from clipn.models.backbone import Backbone
 from clipn.store import FeatureMeta
 from clipn.utils.prefetch import ahead

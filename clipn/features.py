@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from clipn import manifest
 from clipn.config import FeaturesParams
+from clipn.data import manifest
+from clipn.data.manifest import Entry
 from clipn.errors import InvalidData, InvalidParams
 from clipn.feature_inputs import Inputs, Loader, read
-from clipn.manifest import Entry
 from clipn.models import image_tower
 from clipn.models.backbone import Backbone
 from clipn.models.image_tower import Encoded

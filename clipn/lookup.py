@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
-from clipn import images, manifest, tars
+from clipn.data import images, manifest, tars
+from clipn.data.manifest import Entry
 from clipn.errors import InvalidData, MissingInput
-from clipn.manifest import Entry
 from clipn.store import FeatureStore
 
 

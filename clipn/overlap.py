@@ -25,10 +25,10 @@ from PIL import Image
 
 from clipn import duplicates, lookup
 from clipn.config import BenchmarkParams
+from clipn.data.manifest import Entry
 from clipn.duplicates import ID, SCHEMA, TRAINING
 from clipn.errors import BackboneMismatch
 from clipn.lookup import Images, Place
-from clipn.manifest import Entry
 from clipn.nearest import Nearest
 from clipn.store import FeatureBatch, unit_norm
 from clipn.utils import contact_sheet

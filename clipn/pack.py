@@ -15,13 +15,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from clipn import images, packed, shards, tars
+from clipn import packed, shards
 from clipn.caption_rows import CaptionRows
 from clipn.config import DownloadParams
+from clipn.data import images, tars
+from clipn.data.manifest import SUCCESS, Entry
 from clipn.download_work import DownloadWork
 from clipn.errors import InvalidData
 from clipn.fetch_errors import NOT_AN_IMAGE
-from clipn.manifest import SUCCESS, Entry
 from clipn.publish import counts, publish, require_success
 from clipn.shards import Fetched, Layout, Target
 from clipn.utils.files import sha256

@@ -17,10 +17,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipn import tars
+from clipn.data import tars
+from clipn.data.images import SUFFIXES
+from clipn.data.tars import Member
 from clipn.errors import InvalidData, MissingInput
-from clipn.images import SUFFIXES
-from clipn.tars import Member
 from clipn.utils.progress import Progress
 
 FIELDS = [

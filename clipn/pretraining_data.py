@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from clipn import images, manifest, tars
+from clipn.data import images, manifest, tars
 from clipn.errors import InvalidData, InvalidParams
 
 

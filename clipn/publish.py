@@ -6,11 +6,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from clipn import crawl, manifest
+from clipn import crawl
 from clipn.config import DownloadParams
+from clipn.data import manifest
+from clipn.data.manifest import SUCCESS
 from clipn.download_work import DownloadWork, Tally
 from clipn.errors import DownloadFailed
-from clipn.manifest import SUCCESS
 
 _REASONS_IN_MESSAGE = 8
 _LOG_LINES = 15

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from clipn import images
 from clipn.config import SetParams, WorldParams
+from clipn.data import images
 from clipn.errors import ClipnError, InvalidData, MissingInput
 from clipn.readers import READERS, Request
 from clipn.readers.registry import FOLDER, File, Registered, registered

@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clipn import class_names, images, manifest, published, tars
+from clipn import class_names, published
 from clipn.config import PartParams, SetParams, WorldParams
+from clipn.data import images, manifest, tars
+from clipn.data.manifest import Entry
 from clipn.errors import ClipnError, InvalidData, InvalidParams, MissingInput
-from clipn.manifest import Entry
 from clipn.readers import READERS, Request, Source, webdataset
 from clipn.readers import folder as folder_reader
 from clipn.readers.registry import registered

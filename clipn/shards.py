@@ -21,9 +21,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipn import fetch_errors, images, manifest, tars
+from clipn import fetch_errors
+from clipn.data import images, manifest, tars
+from clipn.data.manifest import Entry
 from clipn.errors import InvalidData
-from clipn.manifest import Entry
 from clipn.utils.files import atomic_path, read_json
 
 OPTED_OUT = "opted_out"

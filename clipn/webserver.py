@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from clipn.data.images import SUFFIXES
 from clipn.errors import InvalidParams
-from clipn.images import SUFFIXES
 
 LOOPBACK = "127.0.0.1"
 

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clipn import class_text, config, duplicates, manifest, paths, scores, words
+from clipn import class_text, config, duplicates, paths, scores, words
 from clipn.config import BenchmarkParams, Params
+from clipn.data import manifest
 from clipn.errors import InvalidData
 from clipn.models import no_encoder
 from clipn.models.backbone import Backbone

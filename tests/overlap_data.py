@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from clipn import manifest, tars
+from clipn.data import manifest, tars
 from clipn.feature_rows import FeatureBatch, FeatureMeta
 from clipn.feature_writer import write_shard
 from clipn.lookup import Images

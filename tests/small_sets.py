@@ -14,8 +14,9 @@ import open_clip
 import torch
 from PIL import Image
 
-from clipn import features, manifest, tars
+from clipn import features
 from clipn.config import FeaturesParams
+from clipn.data import manifest, tars
 from clipn.lookup import Images
 from clipn.models import backbone, no_encoder
 from clipn.models.backbone import Backbone

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipn import attack_pairs, crops, tars
+from clipn import attack_pairs, crops
 from clipn.attack_pairs import TILE, Pair, draw
+from clipn.data import tars
 from clipn.errors import InvalidData
 from tests.small_sets import PARAMS, picture, tiny, write_set
 

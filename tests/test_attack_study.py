@@ -12,12 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from clipn import attack_study, features, fitted, scores, tars
+from clipn import attack_study, features, fitted, scores
 from clipn.attack_study import Attacked
 from clipn.config import AttackParams, BenchmarkParams
+from clipn.data import tars
+from clipn.data.manifest import Entry
 from clipn.feature_inputs import Inputs
 from clipn.lookup import Images
-from clipn.manifest import Entry
 from clipn.metrics.detection import auroc
 from clipn.models.backbone import Backbone
 from clipn.scores import Evidence

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from clipn import captions, miniature
+from clipn import captions
 from clipn.captions import check
 from clipn.config import CaptionsParams, WorldParams
+from clipn.data import miniature
 from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInput
 from clipn.utils.progress import Progress, silent
 

@@ -23,9 +23,10 @@ import pytest
 import webdataset
 from PIL import Image
 
-from clipn import captions, crawl, manifest, shards, tars
+from clipn import captions, crawl, shards
 from clipn.config import DownloadParams
 from clipn.crawl import End
+from clipn.data import manifest, tars
 from clipn.download import Place, _fingerprint, download
 from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInput
 from clipn.fetch_policy import FetchPolicy

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from clipn import config, shards, tars
+from clipn import config, shards
+from clipn.data import tars
 from clipn.download_work import DownloadWork
 from clipn.shards import Layout, Row
 

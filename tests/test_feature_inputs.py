@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from clipn import images
+from clipn.data import images
+from clipn.data.manifest import Entry
 from clipn.feature_inputs import BATCHES_AHEAD, Loader, Sample, read
 from clipn.features import describe
-from clipn.manifest import Entry
 from clipn.models.backbone import Backbone
 from clipn.utils.timing import Phases
 from tests.test_features import PARAMS, clip, folder_of, one_task, png

@@ -13,11 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
-from clipn import augment, images, manifest, tars
+from clipn import augment
 from clipn.config import FeaturesParams
+from clipn.data import images, manifest, tars
+from clipn.data.manifest import Entry
 from clipn.errors import InvalidData, InvalidParams, NonFinite
 from clipn.features import ShardTask, describe, encode_shard, plan
-from clipn.manifest import Entry
 from clipn.models import backbone, image_tower
 from clipn.models.backbone import Backbone
 from clipn.pretrain import preprocess_cfg

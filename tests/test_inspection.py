@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipn import manifest
+from clipn.data import manifest
+from clipn.data.manifest import Entry
 from clipn.errors import InvalidData, MissingInput
 from clipn.inspection import describe
-from clipn.manifest import Entry
 from clipn.store import FeatureBatch, FeatureMeta, write_index, write_shard
 from clipn.tokens import TokenLists
 from clipn.utils.files import sha256

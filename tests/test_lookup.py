@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from clipn import lookup, tars
+from clipn import lookup
+from clipn.data import tars
 from clipn.errors import InvalidData, MissingInput
 from clipn.lookup import Images
 from tests.overlap_data import MAX_PIXELS, Picture, write_images

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from clipn import crawl, manifest, pack, shards, tars
+from clipn import crawl, pack, shards
+from clipn.data import manifest, tars
 from clipn.download import download
 from clipn.errors import DownloadFailed, InvalidData
 from tests.test_download_work import PARAMS as SMALL

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from clipn import captions, packed, tars
+from clipn import captions, packed
 from clipn.config import CaptionsParams, WorldParams
+from clipn.data import tars
 from clipn.errors import InvalidData, MissingInput
 
 WORLD = WorldParams(image_size=16, noise=0, rotation=0, seed=0)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from clipn import crawl, manifest, shards
+from clipn import crawl, shards
+from clipn.data import manifest
 from clipn.download_work import DownloadWork
 from clipn.errors import DownloadFailed
 from clipn.publish import counts, publish, require_success

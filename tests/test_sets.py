@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipn import class_names, manifest, sets, tars
+from clipn import class_names, sets
 from clipn.config import SetParams, WorldParams
+from clipn.data import manifest, tars
 from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInput
 from clipn.readers import registry
 from clipn.readers.registry import File, Layout, Registered

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from clipn import manifest, shards, tars
+from clipn import shards
+from clipn.data import manifest, tars
 from clipn.errors import InvalidData, MissingInput
 from clipn.shards import Layout, Row, Target
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from clipn import miniature, templates
+from clipn import templates
+from clipn.data import miniature
 from clipn.errors import InvalidData, InvalidParams
 from clipn.templates import Pair
 

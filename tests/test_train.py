@@ -24,7 +24,7 @@ from clipn.stream import Batch
 from clipn.train import State, fit
 from tests.conftest import ROOT
 
-GOLDEN = ROOT / "tests/data/golden"
+GOLDEN = ROOT / "tests/golden"
 ALONE = Group(0, 1, torch.device("cpu"))
 END = 49407
 

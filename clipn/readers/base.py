@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipn.config import SetParams, WorldParams
+from clipn.data.images import SUFFIXES
 from clipn.errors import InvalidData
-from clipn.images import SUFFIXES
 from clipn.readers.registry import WHOLE, Layout
 
 NUMERALS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

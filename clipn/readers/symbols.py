@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from clipn import miniature
+from clipn.data import miniature
 from clipn.errors import InvalidParams
 from clipn.readers.base import Request, Source, png
 

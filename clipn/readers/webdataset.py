@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from clipn.data.images import SUFFIXES
 from clipn.errors import InvalidData, MissingInput
-from clipn.images import SUFFIXES
 from clipn.readers import archive
 from clipn.readers.archive import Archive
 from clipn.readers.base import Request, Source, is_image

@@ -11,8 +11,8 @@ from PIL import Image
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from clipn import images
 from clipn.config import BenchmarkParams
+from clipn.data import images
 from clipn.errors import InvalidData
 from clipn.report import pictures
 from clipn.report.document import Block, Column, Figure, Gallery, Grid, Row, Text

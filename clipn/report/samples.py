@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from clipn import images, manifest, tars
+from clipn.data import images, manifest, tars
 from clipn.errors import InvalidData
 from clipn.utils.files import read_json
 

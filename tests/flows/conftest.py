@@ -19,10 +19,11 @@ import yaml
 from prefect.settings import PREFECT_SERVER_API_PORT, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
-from clipn import config, duplicates, features, manifest, profiles
+from clipn import config, duplicates, features, profiles
+from clipn.data import manifest
+from clipn.data.manifest import Entry
 from clipn.feature_rows import FeatureBatch
 from clipn.feature_writer import write_shard
-from clipn.manifest import Entry
 from clipn.models import backbone, no_encoder
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.pretrain import preprocess_cfg

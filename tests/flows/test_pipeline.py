@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from clipn import FeatureStore, manifest, profiles
+from clipn import FeatureStore, profiles
+from clipn.data import manifest
 from flows.stages import (
     attack,
     backbone,

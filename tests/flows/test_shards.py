@@ -11,7 +11,8 @@ import pytest
 import torch
 from prefect import flow
 
-from clipn import features, store, tars
+from clipn import features, store
+from clipn.data import tars
 from clipn.errors import ClipnError
 from clipn.features import ShardReport, ShardTask, describe, plan
 from clipn.models import backbone

@@ -17,7 +17,7 @@ from clipn import metrics
 from clipn.errors import InvalidData, NonFinite
 from tests.conftest import ROOT
 
-GOLDEN = ROOT / "tests/data/golden"
+GOLDEN = ROOT / "tests/golden"
 SHARED = ROOT.parent / "shared/golden/infer"
 
 # Few distinct values: most scores are tied, within a side and across.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from clipn import miniature
+from clipn.data import miniature
 from clipn.errors import InvalidParams
 from clipn.readers import Request
 from clipn.readers.symbols import open_symbols

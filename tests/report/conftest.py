@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from clipn import manifest, report, tars
+from clipn import report
 from clipn.config import BenchmarkParams, ReportParams
+from clipn.data import manifest, tars
 from clipn.report import pictures
 from clipn.report.document import Picture
 from clipn.utils.files import write_json, write_text

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from clipn import manifest, tars
+from clipn.data import manifest, tars
+from clipn.data.manifest import Entry
 from clipn.errors import InvalidData, MissingInput
-from clipn.manifest import Entry
 from clipn.report import samples
 from clipn.utils.files import write_json
 

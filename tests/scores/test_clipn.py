@@ -12,7 +12,7 @@ from clipn.errors import InvalidParams
 from clipn.scores import ATD, CTW, Evidence
 from tests.conftest import ROOT
 
-GOLDEN = ROOT / "tests/data/golden/scores.safetensors"
+GOLDEN = ROOT / "tests/golden/scores.safetensors"
 YES = np.eye(2, dtype=np.float32)
 NO = np.array([[-1, 0], [0, 1]], dtype=np.float32)  # the first class says no well, the second never does
 IMAGES = np.array([[1, 0], [0, 1], [-1, 0]], dtype=np.float32)

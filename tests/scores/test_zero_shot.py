@@ -12,7 +12,7 @@ from clipn import scores
 from clipn.scores import Evidence
 from tests.conftest import ROOT
 
-GOLDEN = ROOT / "tests/data/golden/scores.safetensors"
+GOLDEN = ROOT / "tests/golden/scores.safetensors"
 YES = np.eye(2, dtype=np.float32)
 IMAGES = np.array([[1, 0], [0.6, 0.8]], dtype=np.float32)
 

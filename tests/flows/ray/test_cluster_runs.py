@@ -23,7 +23,8 @@ import yaml
 from prefect import flow
 from prefect.settings import PREFECT_API_URL
 
-from clipn import download, steps, tars
+from clipn import download, steps
+from clipn.data import tars
 from clipn.errors import ClipnError
 from clipn.features import ShardTask, describe, plan
 from clipn.models import backbone

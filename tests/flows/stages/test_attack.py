@@ -10,7 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from clipn import tars
+from clipn.data import tars
 from flows.stages import attack
 from tests.small_sets import illustrate
 

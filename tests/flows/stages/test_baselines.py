@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from clipn import manifest, scores
-from clipn.manifest import Entry
+from clipn import scores
+from clipn.data import manifest
+from clipn.data.manifest import Entry
 from flows.stages import baselines
 
 

@@ -12,8 +12,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from clipn import FeatureStore, manifest, tars
-from clipn.manifest import Entry
+from clipn import FeatureStore
+from clipn.data import manifest, tars
+from clipn.data.manifest import Entry
 from clipn.models import backbone
 from clipn.utils.files import write_json
 from flows.stages import study, study_backbone, study_features

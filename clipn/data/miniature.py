@@ -50,7 +50,7 @@ class Drawing:
 @cache
 def symbols() -> tuple[Symbol, ...]:
     """All symbols of the world, in the order of `clipn/data/symbols.tsv`."""
-    text = resources.files("clipn").joinpath("data/symbols.tsv").read_text(encoding="utf-8")
+    text = resources.files(__package__).joinpath("symbols.tsv").read_text(encoding="utf-8")
     rows = csv.DictReader(text.splitlines(), delimiter="\t")
     return tuple(Symbol(row["block"], chr(int(row["codepoint"], 16)), row["name"]) for row in rows)
 

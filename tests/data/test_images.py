@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clipn.data.images import decode, image_size
 from clipn.errors import InvalidData
-from clipn.images import decode, image_size
 
 LIMIT = 10_000
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from clipn import tars
+from clipn.data import tars
 from clipn.errors import InvalidData
 
 SAMPLES = [

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from fontTools.ttLib import TTFont
 
-from clipn import miniature
-from clipn.miniature import BACKGROUNDS, CAPTIONS, FOREGROUNDS, SIZES, Symbol
+from clipn.data import miniature
+from clipn.data.miniature import BACKGROUNDS, CAPTIONS, FOREGROUNDS, SIZES, Symbol
 
 SYMBOLS = miniature.symbols()
 UMBRELLA = next(symbol for symbol in SYMBOLS if symbol.name == "umbrella")

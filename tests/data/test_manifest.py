@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipn import manifest
+from clipn.data import manifest
+from clipn.data.manifest import Entry
 from clipn.errors import InvalidData, MissingInput
-from clipn.manifest import Entry
 
 ENTRIES = [
     Entry("b", "http://x/b", shard="1.tar", caption="ein Käfer", sha256="00ff", bytes=2**40, width=3, height=4),

@@ -1,0 +1,1 @@
+"""From addresses and folders to verified tars with a manifest."""

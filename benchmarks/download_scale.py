@@ -27,7 +27,8 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from clipn import captions, config, profiles
+from clipn import config, profiles
+from clipn.data.captions import prepare
 from clipn.webserver import LoopbackServer
 
 MIB = 2**20
@@ -68,7 +69,7 @@ def run_download(folder: Path, params: config.DownloadParams, processes: int, th
     from clipn.download import download
 
     report = download(
-        folder / "captions" / captions.FILE_NAME, folder / "download", params, processes=processes, threads=threads
+        folder / "captions" / prepare.FILE_NAME, folder / "download", params, processes=processes, threads=threads
     )
     (folder / "report.json").write_text(json.dumps(report))
 
@@ -188,7 +189,7 @@ def main() -> None:
         os.environ["CLIPN_CC3M_TSV"] = str(write_list(folder, ours.recv(), options.images))
         start = time.perf_counter()
         world = config.parse(profiles.compose("miniature")).world
-        captions.prepare(config.CaptionsParams("cc3m", "unused"), world, folder / "captions", cache=folder)
+        prepare.prepare(config.CaptionsParams("cc3m", "unused"), world, folder / "captions", cache=folder)
         captions_seconds = time.perf_counter() - start
         seconds, memory = watched(run_download, folder, params, options.processes, options.threads)
         server_seconds = sum(psutil.Process(server.pid).cpu_times()[:2])

@@ -17,7 +17,7 @@ from clipn.webserver import LoopbackServer
 
 
 class CaptionRows(Sequence[Row]):
-    """The rows of a captions file as `clipn.captions.prepare` writes it.
+    """The rows of a captions file as `clipn.data.captions.prepare.prepare` writes it.
 
     Attributes:
         files: the local files that rows name, in order.

@@ -18,10 +18,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipn import crawl, packed, shards
+from clipn import crawl, shards
 from clipn.caption_rows import CaptionRows
 from clipn.config import DownloadParams
 from clipn.crawl import End
+from clipn.data.captions import webdataset
 from clipn.data.manifest import SUCCESS
 from clipn.download_work import DownloadWork
 from clipn.errors import InvalidParams
@@ -88,7 +89,7 @@ def download(
     failed for a transient reason.
 
     Args:
-        captions_file: as `clipn.captions.prepare` writes it.
+        captions_file: as `clipn.data.captions.prepare.prepare` writes it.
         out: the folder for `shards/`, `manifest.parquet` and, until both are complete, `work/`.
         params: how to fetch, and what is good enough.
         processes: of img2dataset, at most; for tars, threads that decode.
@@ -110,7 +111,7 @@ def download(
             deadline. The next run keeps what arrived and goes on.
     """
     check(params)
-    if packed.is_packed(captions_file):
+    if webdataset.is_packed(captions_file):
         return pack(captions_file, out, params, workers=processes, progress=progress)
     rows = CaptionRows(captions_file)
     (out / "manifest.parquet").unlink(missing_ok=True)

@@ -15,10 +15,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from clipn import packed, shards
+from clipn import shards
 from clipn.caption_rows import CaptionRows
 from clipn.config import DownloadParams
 from clipn.data import images, tars
+from clipn.data.captions import webdataset
 from clipn.data.manifest import SUCCESS, Entry
 from clipn.download_work import DownloadWork
 from clipn.errors import InvalidData
@@ -37,7 +38,7 @@ class PackedRows(CaptionRows):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._places = pq.read_table(path, columns=[field.name for field in packed.FIELDS])
+        self._places = pq.read_table(path, columns=[field.name for field in webdataset.FIELDS])
 
     def read(self, i: int) -> bytes:
         """The image of a row.
@@ -47,14 +48,14 @@ class PackedRows(CaptionRows):
             InvalidData: the tar changed.
         """
         archive, offset, size, digest = (column[i].as_py() for column in self._places.columns)
-        return packed.read_image(archive, offset, size, digest)
+        return webdataset.read_image(archive, offset, size, digest)
 
 
 def pack(captions_file: Path, out: Path, params: DownloadParams, *, workers: int, progress: Progress) -> dict[str, Any]:
     """Write shards and manifest of the images that `captions_file` says to be in tars.
 
     Args:
-        captions_file: as `clipn.packed.index_tars` writes it.
+        captions_file: as `clipn.data.captions.webdataset.index_tars` writes it.
         out: as that of `clipn.download.download`.
         params: `samples_per_shard` and `min_success` count here.
         workers: threads that decode, to see that it can be done.

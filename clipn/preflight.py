@@ -6,8 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from clipn import captions, download, sets
+from clipn import download, sets
 from clipn.config import Params
+from clipn.data.captions import prepare
 from clipn.errors import ClipnError, InvalidParams, MissingInput
 
 MADE_BACKBONE = Path("data/backbone")
@@ -23,7 +24,7 @@ def check(params: Params) -> None:
         InvalidParams: with all problems found.
     """
     checks: list[Callable[[], object]] = [
-        partial(captions.check, params.captions),
+        partial(prepare.check, params.captions),
         partial(download.check, params.download),
     ]
     checks += [partial(sets.check, name, options) for name, options in params.sets.items()]

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipn import captions
 from clipn.caption_rows import CaptionRows
+from clipn.data.captions import prepare
 from clipn.shards import Row
 from clipn.webserver import LoopbackServer
 
@@ -19,7 +19,7 @@ def rows(tmp_path: Path) -> CaptionRows:
         ["one", "two", "three", "four"],
         [False, False, False, True],
     ]
-    table = pa.table(dict(zip(captions.SCHEMA.names, columns, strict=True)), schema=captions.SCHEMA)
+    table = pa.table(dict(zip(prepare.SCHEMA.names, columns, strict=True)), schema=prepare.SCHEMA)
     pq.write_table(table, tmp_path / "captions.parquet")
     return CaptionRows(tmp_path / "captions.parquet")
 

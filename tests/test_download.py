@@ -23,10 +23,11 @@ import pytest
 import webdataset
 from PIL import Image
 
-from clipn import captions, crawl, shards
+from clipn import crawl, shards
 from clipn.config import DownloadParams
 from clipn.crawl import End
 from clipn.data import manifest, tars
+from clipn.data.captions import prepare
 from clipn.download import Place, _fingerprint, download
 from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInput
 from clipn.fetch_policy import FetchPolicy
@@ -78,7 +79,7 @@ def hostile_answers() -> dict[str, Answer]:
         "good": good,
         "busy-once": in_turn(busy, good),
         "busy-long": in_turn(busy, busy, busy, good),  # longer than the retries of one pass
-        "page": plain("200 OK", body=captions.NOT_AN_IMAGE),
+        "page": plain("200 OK", body=prepare.NOT_AN_IMAGE),
         "cut-off": sent(OK, b"Content-Length: 5000\r\n\r\n" + image[:500]),
         "drip-headers": dripped(OK + b"X-Slow: "),
         "drip-body": dripped(OK + b"\r\n"),
@@ -94,7 +95,7 @@ def hostile_answers() -> dict[str, Answer]:
 def write_captions(folder: Path, rows: list[tuple[str, str, bool]]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
-    table = pa.table(dict(zip(captions.SCHEMA.names, columns, strict=True)), schema=captions.SCHEMA)
+    table = pa.table(dict(zip(prepare.SCHEMA.names, columns, strict=True)), schema=prepare.SCHEMA)
     pq.write_table(table, folder / "captions.parquet")
     return folder / "captions.parquet"
 
@@ -131,7 +132,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         for i, url in enumerate(urls):
             data = picture(i, (96, 64) if i == LARGE else (20, 30))
             if i == TEXT:
-                data = captions.NOT_AN_IMAGE
+                data = prepare.NOT_AN_IMAGE
             if i == CUT:
                 data = data[: len(data) // 2]
             if i in REMOTE:

@@ -13,8 +13,8 @@ from clipn import crawl, pack, shards
 from clipn.data import manifest, tars
 from clipn.download import download
 from clipn.errors import DownloadFailed, InvalidData
+from tests.data.captions.test_webdataset import image, prepare
 from tests.test_download_work import PARAMS as SMALL
-from tests.test_packed import image, prepare
 
 PARAMS = dataclasses.replace(SMALL, min_success=0.5)
 

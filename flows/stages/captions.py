@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipn import captions, config, paths
+from clipn import config, paths
+from clipn.data.captions import prepare
 from flows.stage import StageProgress, stage
 
 
@@ -12,6 +13,6 @@ from flows.stage import StageProgress, stage
 def run() -> dict[str, Any]:
     """Make the caption list, and in the miniature world the images that it points to."""
     params = config.load()
-    return captions.prepare(
+    return prepare.prepare(
         params.captions, params.world, paths.CAPTIONS, cache=paths.ARCHIVES, progress=StageProgress("rows")
     )

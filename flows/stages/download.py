@@ -8,8 +8,9 @@ from typing import Any
 
 from prefect import get_run_logger
 
-from clipn import config, download, packed, paths
+from clipn import config, download, paths
 from clipn.caption_rows import CaptionRows
+from clipn.data.captions import webdataset
 from clipn.download import Place
 from clipn.errors import InvalidParams
 from flows import machine
@@ -46,7 +47,7 @@ def place(captions: Path) -> Place:
         ClipnError: the cluster cannot be used.
         InvalidParams: its nodes could not fetch the local files that the captions name.
     """
-    if cluster.address() is None or packed.is_packed(captions):
+    if cluster.address() is None or webdataset.is_packed(captions):
         return download.THIS_MACHINE
     with cluster.connected() as nodes:
         get_run_logger().info("Downloading on a Ray cluster of %d nodes", len(nodes))

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from clipn import captions, packed
 from clipn.config import CaptionsParams, WorldParams
 from clipn.data import tars
+from clipn.data.captions import prepare as captions
+from clipn.data.captions import webdataset
 from clipn.errors import InvalidData, MissingInput
 
 WORLD = WorldParams(image_size=16, noise=0, rotation=0, seed=0)
@@ -69,7 +70,7 @@ def test_tars_are_indexed(shards: Path) -> None:
     }
     for row, data in zip(rows, [image(0), image(1), image(9, "PNG")], strict=True):
         assert row["sha256"] == hashlib.sha256(data).hexdigest()
-        assert packed.read_image(row["archive"], row["offset"], row["size"], row["sha256"]) == data
+        assert webdataset.read_image(row["archive"], row["offset"], row["size"], row["sha256"]) == data
 
 
 def test_a_single_tar_a_pattern_and_a_limit(shards: Path) -> None:
@@ -129,10 +130,10 @@ def test_an_image_that_is_not_the_same_any_more(shards: Path) -> None:
     place = (row["archive"], row["offset"], row["size"], row["sha256"])
     tars.write(shards / "train-0000.tar", [("000", {"jpg": image(77), "txt": b"x"})])
     with pytest.raises(InvalidData, match="changed since the captions stage read it"):
-        packed.read_image(*place)
+        webdataset.read_image(*place)
     (shards / "train-0000.tar").unlink()
     with pytest.raises(MissingInput, match=r"train-0000\.tar cannot be read any more"):
-        packed.read_image(*place)
+        webdataset.read_image(*place)
 
 
 def test_a_folder_of_images_with_captions_beside_them(tmp_path: Path) -> None:

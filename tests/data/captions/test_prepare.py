@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from clipn import captions
-from clipn.captions import check
 from clipn.config import CaptionsParams, WorldParams
 from clipn.data import miniature
+from clipn.data.captions import prepare as captions
+from clipn.data.captions.prepare import check
 from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInput
 from clipn.utils.progress import Progress, silent
 
@@ -161,7 +161,7 @@ def test_cc3m_from_a_copy_that_the_environment_names(tmp_path: Path, monkeypatch
     copy = tmp_path / "copy.tsv"
     copy.write_text(LIST)
     monkeypatch.setenv("CLIPN_CC3M_TSV", str(copy))
-    params = CaptionsParams("cc3m", "clipn/data/captions.yaml")
+    params = CaptionsParams("cc3m", "clipn/data/captions/cc3m.yaml")
     check(params)
     report = prepare(params, WORLD, tmp_path / "out")
     assert [(r["url"], r["caption"]) for r in read(tmp_path / "out")] == [

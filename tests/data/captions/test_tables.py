@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipn import tables
+from clipn.data.captions import tables
 from clipn.errors import InvalidData, MissingInput
 
 WEB = "https://example.org/"

@@ -6,7 +6,7 @@
 - `caption`: the text;
 - `flaky`: whether the loopback server refuses the file once before it serves it (miniature world only).
 
-For images that are in tars already, it also says where (`clipn.packed`).
+For images that are in tars already, it also says where (`clipn.data.captions.webdataset`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from clipn import packed, tables
 from clipn.config import CaptionsParams, WorldParams
 from clipn.data import miniature
+from clipn.data.captions import tables, webdataset
 from clipn.errors import DownloadFailed, InvalidParams, MissingInput
 from clipn.utils.fetch import fetch
 from clipn.utils.files import atomic_folder
@@ -69,11 +69,11 @@ def prepare(
         elif captions.source == "table":
             rows, report = _read_table(Path(captions.path), captions.limit)
         elif captions.source == "folder":
-            rows, report = packed.read_folder(Path(captions.path), captions.limit, progress)
+            rows, report = webdataset.read_folder(Path(captions.path), captions.limit, progress)
         elif captions.source == "cc3m":
             rows, report = _read_cc3m(cache, captions.limit, progress)
         else:
-            report = packed.index_tars(
+            report = webdataset.index_tars(
                 Path(captions.path), captions.pattern, captions.limit, folder / FILE_NAME, SCHEMA, progress
             )
             return {"source": captions.source, **report}
@@ -96,9 +96,9 @@ def check(captions: CaptionsParams) -> None:
     elif captions.source == "table":
         tables.check(Path(captions.path))
     elif captions.source == "folder":
-        packed.find_images(Path(captions.path))
+        webdataset.find_images(Path(captions.path))
     elif captions.source == "webdataset":
-        packed.find_tars(Path(captions.path), captions.pattern)
+        webdataset.find_tars(Path(captions.path), captions.pattern)
     elif (copy := _own_copy()) is not None:
         tables.check(copy, _cc3m()["columns"])
 
@@ -177,7 +177,7 @@ def _cleaned(table: tables.Table, path: Path, limit: int | None) -> tuple[pd.Dat
 
 
 def _cc3m() -> dict[str, Any]:
-    text = resources.files("clipn").joinpath("data/captions.yaml").read_text(encoding="utf-8")
+    text = resources.files(__package__).joinpath("cc3m.yaml").read_text(encoding="utf-8")
     return yaml.safe_load(text)["cc3m"]
 
 

@@ -29,7 +29,7 @@ from PIL import Image
 
 from clipn import config, profiles
 from clipn.data.captions import prepare
-from clipn.webserver import LoopbackServer
+from clipn.data.download.server import LoopbackServer
 
 MIB = 2**20
 SIDES = (480, 360)
@@ -66,7 +66,7 @@ def serve(files: list[Path], images: int, pipe: Connection) -> None:
 
 def run_download(folder: Path, params: config.DownloadParams, processes: int, threads: int) -> None:
     """The download stage; its report goes to a file."""
-    from clipn.download import download
+    from clipn.data.download.download import download
 
     report = download(
         folder / "captions" / prepare.FILE_NAME, folder / "download", params, processes=processes, threads=threads

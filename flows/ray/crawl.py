@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from clipn import crawl
-from clipn.fetch_policy import FetchPolicy
+from clipn.data.download import crawl
+from clipn.data.download.policy import FetchPolicy
 from flows.ray import cluster
 
 
@@ -16,7 +16,7 @@ def _join(policy: FetchPolicy) -> None:
     where = cluster.address()
     assert where is not None
     # What the processes print goes where img2dataset's own lines go: to the log of the download.
-    cluster.join(where, crawl.environment(policy), "clipn.crawl.leave_out_unused", show_output=True)
+    cluster.join(where, crawl.environment(policy), "clipn.data.download.crawl.leave_out_unused", show_output=True)
 
 
 if __name__ in crawl.OWN_NAMES:

@@ -8,10 +8,11 @@ from typing import Any
 
 from prefect import get_run_logger
 
-from clipn import config, download, paths
-from clipn.caption_rows import CaptionRows
+from clipn import config, paths
 from clipn.data.captions import webdataset
-from clipn.download import Place
+from clipn.data.download import download
+from clipn.data.download.download import Place
+from clipn.data.download.rows import CaptionRows
 from clipn.errors import InvalidParams
 from flows import machine
 from flows.ray import cluster

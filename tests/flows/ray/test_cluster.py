@@ -18,8 +18,8 @@ from flows.ray.cluster import Node, Share
 from flows.ray.process import Seat
 from flows.stages.download import _require_reachable
 from tests.conftest import ROOT
+from tests.data.download.test_download import write_captions
 from tests.flows.ray_cluster import free_ports
-from tests.test_download import write_captions
 
 CPUS = Node("1", "one (10.0.0.1)", "one", cpus=8, gpus=0)
 GPUS = Node("2", "two (10.0.0.2)", "two", cpus=8, gpus=2)

@@ -23,8 +23,9 @@ import yaml
 from prefect import flow
 from prefect.settings import PREFECT_API_URL
 
-from clipn import download, steps
+from clipn import steps
 from clipn.data import tars
+from clipn.data.download import download
 from clipn.errors import ClipnError
 from clipn.features import ShardTask, describe, plan
 from clipn.models import backbone
@@ -35,9 +36,9 @@ from flows.ray import trainer as ray_trainer
 from flows.stages import train
 from flows.stages.download import place
 from tests.conftest import ROOT, TINY
+from tests.data.download.test_download import PARAMS as DOWNLOAD
+from tests.data.download.test_download import picture, write_captions
 from tests.flows.ray_cluster import LocalCluster, Node
-from tests.test_download import PARAMS as DOWNLOAD
-from tests.test_download import picture, write_captions
 from tests.test_features import PARAMS, folder_of, png
 from tests.waiting import wait_until
 

@@ -18,22 +18,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipn import crawl, shards
-from clipn.caption_rows import CaptionRows
 from clipn.config import DownloadParams
-from clipn.crawl import End
 from clipn.data.captions import webdataset
+from clipn.data.download import crawl, shards
+from clipn.data.download.crawl import End
+from clipn.data.download.finish import counts, publish, require_success
+from clipn.data.download.from_tars import pack
+from clipn.data.download.policy import FetchPolicy
+from clipn.data.download.rows import CaptionRows
+from clipn.data.download.server import LOOPBACK, LoopbackServer
+from clipn.data.download.shards import Layout
+from clipn.data.download.work import DownloadWork
 from clipn.data.manifest import SUCCESS
-from clipn.download_work import DownloadWork
 from clipn.errors import InvalidParams
-from clipn.fetch_policy import FetchPolicy
-from clipn.pack import pack
-from clipn.publish import counts, publish, require_success
-from clipn.shards import Layout
 from clipn.utils.files import read_json, sha256
 from clipn.utils.progress import Progress, silent
 from clipn.utils.timing import Phases
-from clipn.webserver import LOOPBACK, LoopbackServer
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Place:
 
     Attributes:
         distributor: img2dataset's name for it.
-        module: that runs in img2dataset's process; see `clipn.crawl.run`.
+        module: that runs in img2dataset's process; see `clipn.data.download.crawl.run`.
         serve_host: address of this machine at which the workers fetch local files.
     """
 
     distributor: str = "multiprocessing"
-    module: str = "clipn.crawl"
+    module: str = "clipn.data.download.crawl"
     serve_host: str = LOOPBACK
 
 
@@ -83,7 +83,7 @@ def download(
     """Fetch the images of `captions_file` and write shards and manifest.
 
     Rows that name local files are served over loopback, so that they take the same way as all others;
-    images that are in tars already are taken from there (`clipn.pack`).
+    images that are in tars already are taken from there (`clipn.data.download.from_tars`).
     The same captions and images give the same bytes, whatever the order of arrival. The first pass
     fetches everything; each later one fetches damaged shards again, and of good ones the links that
     failed for a transient reason.

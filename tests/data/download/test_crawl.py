@@ -11,9 +11,9 @@ from typing import Any
 import psutil
 import pytest
 
-from clipn import crawl
-from clipn.crawl import End
-from clipn.fetch_policy import FetchPolicy
+from clipn.data.download import crawl
+from clipn.data.download.crawl import End
+from clipn.data.download.policy import FetchPolicy
 from tests.waiting import wait_until
 
 POLICY = FetchPolicy(image_seconds=9, max_bytes=10**6)

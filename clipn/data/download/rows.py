@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from clipn.data.download.server import LoopbackServer
+from clipn.data.download.shards import Row
 from clipn.errors import InvalidData, MissingInput
-from clipn.shards import Row
-from clipn.webserver import LoopbackServer
 
 
 class CaptionRows(Sequence[Row]):

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from clipn import shards
 from clipn.data import manifest, tars
+from clipn.data.download import shards
+from clipn.data.download.shards import Layout, Row, Target
 from clipn.errors import InvalidData, MissingInput
-from clipn.shards import Layout, Row, Target
 
 ROWS = {
     "00000": Row("images/0.png", "a red cat"),

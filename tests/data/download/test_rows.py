@@ -6,10 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipn.caption_rows import CaptionRows
 from clipn.data.captions import prepare
-from clipn.shards import Row
-from clipn.webserver import LoopbackServer
+from clipn.data.download.rows import CaptionRows
+from clipn.data.download.server import LoopbackServer
+from clipn.data.download.shards import Row
 
 
 @pytest.fixture

@@ -15,17 +15,17 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from clipn import shards
-from clipn.caption_rows import CaptionRows
 from clipn.config import DownloadParams
 from clipn.data import images, tars
 from clipn.data.captions import webdataset
+from clipn.data.download import shards
+from clipn.data.download.failures import NOT_AN_IMAGE
+from clipn.data.download.finish import counts, publish, require_success
+from clipn.data.download.rows import CaptionRows
+from clipn.data.download.shards import Fetched, Layout, Target
+from clipn.data.download.work import DownloadWork
 from clipn.data.manifest import SUCCESS, Entry
-from clipn.download_work import DownloadWork
 from clipn.errors import InvalidData
-from clipn.fetch_errors import NOT_AN_IMAGE
-from clipn.publish import counts, publish, require_success
-from clipn.shards import Fetched, Layout, Target
 from clipn.utils.files import sha256
 from clipn.utils.progress import Progress
 
@@ -56,13 +56,13 @@ def pack(captions_file: Path, out: Path, params: DownloadParams, *, workers: int
 
     Args:
         captions_file: as `clipn.data.captions.webdataset.index_tars` writes it.
-        out: as that of `clipn.download.download`.
+        out: as that of `clipn.data.download.download.download`.
         params: `samples_per_shard` and `min_success` count here.
         workers: threads that decode, to see that it can be done.
         progress: called with rows done and rows in all.
 
     Returns:
-        the stage's report, as `clipn.download.download` does.
+        the stage's report, as `clipn.data.download.download.download` does.
 
     Raises:
         MissingInput: a tar is gone.

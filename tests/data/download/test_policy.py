@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from clipn import fetch_policy
-from clipn.fetch_errors import FetchError
-from clipn.fetch_policy import FetchPolicy, PolicyOpener, is_public
+from clipn.data.download import policy as fetch_policy
+from clipn.data.download.failures import FetchError
+from clipn.data.download.policy import FetchPolicy, PolicyOpener, is_public
 from tests.hostile import Answer, HostileServer, dripped, endless, in_turn, plain, sent
 
 POLICY = FetchPolicy(image_seconds=0.6, max_bytes=10**6, private_addresses=True)

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from clipn.fetch_policy import FetchPolicy, PolicyOpener
+from clipn.data.download.policy import FetchPolicy, PolicyOpener
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or importing img2dataset asks the network for news
 
 from img2dataset.downloader import Downloader
 
-from clipn.bounded_downloader import BoundedDownloader
+from clipn.data.download.downloader import BoundedDownloader
 
 POLICY = FetchPolicy(image_seconds=1, max_bytes=10)
 

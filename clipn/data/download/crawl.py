@@ -2,7 +2,7 @@
 
 img2dataset exits with 0 after failures and signals, and waits for ever if one of its workers dies. So it
 runs in a process group of its own with a deadline, and with the fetch policy in each of its workers.
-Whether it did its work is for `clipn.shards` to find out.
+Whether it did its work is for `clipn.data.download.shards` to find out.
 
 The child may be another module than this one, which prepares what this package does not know (a cluster,
 say) and then calls `main`.
@@ -26,7 +26,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from clipn.data import images
-from clipn.fetch_policy import FetchPolicy
+from clipn.data.download.policy import FetchPolicy
 
 _GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.1
@@ -52,7 +52,7 @@ def run(
     shard_seconds: float,
     deadline_seconds: float,
     tick: Callable[[], int],
-    module: str = "clipn.crawl",
+    module: str = "clipn.data.download.crawl",
 ) -> End:
     """Call `img2dataset.download(**arguments)` in a child process and wait for its end.
 
@@ -165,7 +165,7 @@ def main(path: str, join: Callable[[FetchPolicy], None] = lambda policy: None) -
     join(policy)
     import img2dataset
 
-    from clipn.bounded_downloader import BoundedDownloader
+    from clipn.data.download.downloader import BoundedDownloader
 
     # The package's attribute `main` is a function of the same name.
     sys.modules["img2dataset.main"].Downloader = partial(  # type: ignore[attr-defined]

@@ -19,12 +19,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from clipn import fetch_errors, shards
 from clipn.config import DownloadParams
 from clipn.data import manifest
+from clipn.data.download import failures, shards
+from clipn.data.download.shards import Layout, Row, Target
 from clipn.data.manifest import SUCCESS, Entry
 from clipn.errors import InvalidData, MissingInput
-from clipn.shards import Layout, Row, Target
 from clipn.utils.files import read_json, write_json
 from clipn.utils.progress import Progress, silent
 
@@ -40,7 +40,7 @@ class Tally:
 
     statuses: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
-    """Reason of `clipn.fetch_errors` → rows that have no image for it."""
+    """Reason of `clipn.data.download.failures` → rows that have no image for it."""
     bytes: int = 0
 
     @property
@@ -175,7 +175,7 @@ class DownloadWork:
             statuses, messages = part["status"].to_pylist(), part["error"].to_pylist()
             tally.statuses.update(statuses)
             tally.reasons.update(
-                status if status in (LOST, CORRUPT) else fetch_errors.reason(message or "")
+                status if status in (LOST, CORRUPT) else failures.reason(message or "")
                 for status, message in zip(statuses, messages, strict=True)
                 if status != SUCCESS
             )
@@ -224,7 +224,7 @@ class DownloadWork:
 
 
 def _may_pass(message: str) -> bool:
-    return fetch_errors.is_transient(fetch_errors.reason(message))
+    return failures.is_transient(failures.reason(message))
 
 
 def _equals(file: Path, fingerprint: dict[str, Any]) -> bool:

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any
 
-from clipn import fetch_errors
-from clipn.fetch_errors import FetchError
+from clipn.data.download import failures
+from clipn.data.download.failures import FetchError
 
 _CHUNK = 2**16
 _BACKOFF_SECONDS = 0.5
@@ -119,14 +119,14 @@ class PolicyOpener(urllib.request.OpenerDirector):
                 request = asked if isinstance(asked, urllib.request.Request) else urllib.request.Request(asked)
                 return super().open(_Hop(request, self.policy, end), None, timeout)
             except (OSError, http.client.HTTPException, ValueError) as error:
-                failure = fetch_errors.translate(error)
+                failure = failures.translate(error)
             left = end - time.monotonic()
-            if left <= _TICK_SECONDS or not fetch_errors.is_transient(failure.reason):
+            if left <= _TICK_SECONDS or not failures.is_transient(failure.reason):
                 break
             if attempt < self.policy.retries:
                 time.sleep(min(_BACKOFF_SECONDS * 2**attempt, left))
-        if failure.reason == fetch_errors.TIMEOUT:
-            failure = FetchError(fetch_errors.TIMEOUT, self._what_ended(timeout, end))
+        if failure.reason == failures.TIMEOUT:
+            failure = FetchError(failures.TIMEOUT, self._what_ended(timeout, end))
         raise failure
 
     def _what_ended(self, timeout: float, end: float) -> str:
@@ -195,7 +195,7 @@ def _connect(hop: _Hop, address: tuple[str, int], timeout: float, source: Any = 
     if not _is_exempt(hop, host, port):
         public = [info for info in found if is_public(str(info[4][0]))]
         if not public:
-            raise FetchError(fetch_errors.PRIVATE, f"{host} is {found[0][4][0]}; see download.private_addresses")
+            raise FetchError(failures.PRIVATE, f"{host} is {found[0][4][0]}; see download.private_addresses")
         found = public
     failure: OSError = TimeoutError("timed out")
     for family, kind, protocol, _, place in found:
@@ -227,7 +227,7 @@ def _is_exempt(hop: _Hop, host: str, port: int) -> bool:
     except ValueError:
         public = target != "localhost" and not target.endswith(".localhost")
     if not public:
-        raise FetchError(fetch_errors.PRIVATE, f"{target}; see download.private_addresses")
+        raise FetchError(failures.PRIVATE, f"{target}; see download.private_addresses")
     return True
 
 
@@ -286,7 +286,7 @@ def _read(response: http.client.HTTPResponse, max_bytes: int) -> bytes:
         while len(body) <= max_bytes and (chunk := response.read1(_CHUNK)):
             body += chunk
     if max(len(body), expected or 0) > max_bytes:
-        raise FetchError(fetch_errors.TOO_LARGE, f"more than {max_bytes} bytes")
+        raise FetchError(failures.TOO_LARGE, f"more than {max_bytes} bytes")
     if expected is not None and len(body) < expected:
-        raise FetchError(fetch_errors.LOST, f"{len(body)} of {expected} bytes arrived")
+        raise FetchError(failures.LOST, f"{len(body)} of {expected} bytes arrived")
     return bytes(body)

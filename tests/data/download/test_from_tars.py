@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from clipn import crawl, pack, shards
 from clipn.data import manifest, tars
-from clipn.download import download
+from clipn.data.download import crawl, from_tars, shards
+from clipn.data.download.download import download
 from clipn.errors import DownloadFailed, InvalidData
 from tests.data.captions.test_webdataset import image, prepare
-from tests.test_download_work import PARAMS as SMALL
+from tests.data.download.test_work import PARAMS as SMALL
 
 PARAMS = dataclasses.replace(SMALL, min_success=0.5)
 
@@ -99,5 +99,5 @@ def test_a_tar_that_changed_in_between_is_named(captions_file: Path, tmp_path: P
 
 
 def test_rows_are_read_by_their_number(captions_file: Path) -> None:
-    rows = pack.PackedRows(captions_file)
+    rows = from_tars.PackedRows(captions_file)
     assert (len(rows), rows[1].caption, rows.read(1)) == (5, "2", image(2, "PNG"))

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from clipn import crawl, shards
 from clipn.data import manifest
-from clipn.download_work import DownloadWork
+from clipn.data.download import crawl, shards
+from clipn.data.download.finish import counts, publish, require_success
+from clipn.data.download.work import DownloadWork
 from clipn.errors import DownloadFailed
-from clipn.publish import counts, publish, require_success
-from tests.test_download_work import BUSY, GONE, PARAMS, opened
-from tests.test_download_work import crawl as write_raw
+from tests.data.download.test_work import BUSY, GONE, PARAMS, opened
+from tests.data.download.test_work import crawl as write_raw
 
 
 @pytest.fixture

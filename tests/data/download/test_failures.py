@@ -9,8 +9,8 @@ from email.message import Message
 
 import pytest
 
-from clipn import fetch_errors
-from clipn.fetch_errors import FetchError
+from clipn.data.download import failures
+from clipn.data.download.failures import FetchError
 
 
 def http_error(code: int) -> urllib.error.HTTPError:
@@ -49,10 +49,10 @@ def http_error(code: int) -> urllib.error.HTTPError:
 def test_errors_by_reason(
     error: OSError | http.client.HTTPException | ValueError, message: str, transient: bool
 ) -> None:
-    translated = fetch_errors.translate(error)
+    translated = failures.translate(error)
     assert str(translated).startswith(message)
-    assert fetch_errors.reason(str(translated)) == translated.reason
-    assert fetch_errors.is_transient(translated.reason) is transient
+    assert failures.reason(str(translated)) == translated.reason
+    assert failures.is_transient(translated.reason) is transient
 
 
 def test_messages_of_img2dataset_get_a_reason_that_does_not_pass() -> None:
@@ -63,8 +63,8 @@ def test_messages_of_img2dataset_get_a_reason_that_does_not_pass() -> None:
         "OpenCV(4.1) error: timeout": "other",
     }
     for message, reason in messages.items():
-        assert fetch_errors.reason(fetch_errors.canonical(message)) == reason
-        assert not fetch_errors.is_transient(reason)
+        assert failures.reason(failures.canonical(message)) == reason
+        assert not failures.is_transient(reason)
 
 
 def test_a_message_is_one_line() -> None:

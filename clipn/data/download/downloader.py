@@ -14,7 +14,7 @@ from typing import Any
 
 from img2dataset.downloader import Downloader
 
-from clipn.fetch_policy import FetchPolicy, PolicyOpener
+from clipn.data.download.policy import FetchPolicy, PolicyOpener
 from clipn.utils.timing import Phases
 
 

@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from clipn import config, shards
+from clipn import config
 from clipn.data import tars
-from clipn.download_work import DownloadWork
-from clipn.shards import Layout, Row
+from clipn.data.download import shards
+from clipn.data.download.shards import Layout, Row
+from clipn.data.download.work import DownloadWork
 
 PARAMS = config.DownloadParams(
     image_size=32,

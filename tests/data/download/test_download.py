@@ -23,14 +23,14 @@ import pytest
 import webdataset
 from PIL import Image
 
-from clipn import crawl, shards
 from clipn.config import DownloadParams
-from clipn.crawl import End
 from clipn.data import manifest, tars
 from clipn.data.captions import prepare
-from clipn.download import Place, _fingerprint, download
+from clipn.data.download import crawl, shards
+from clipn.data.download.crawl import End
+from clipn.data.download.download import Place, _fingerprint, download
+from clipn.data.download.policy import FetchPolicy
 from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInput
-from clipn.fetch_policy import FetchPolicy
 from tests.hostile import Answer, HostileServer, dripped, endless, in_turn, plain, sent
 from tests.waiting import wait_until
 

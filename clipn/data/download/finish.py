@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from clipn import crawl
 from clipn.config import DownloadParams
 from clipn.data import manifest
+from clipn.data.download import crawl
+from clipn.data.download.work import DownloadWork, Tally
 from clipn.data.manifest import SUCCESS
-from clipn.download_work import DownloadWork, Tally
 from clipn.errors import DownloadFailed
 
 _REASONS_IN_MESSAGE = 8

@@ -21,8 +21,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipn import fetch_errors
 from clipn.data import images, manifest, tars
+from clipn.data.download import failures
 from clipn.data.manifest import Entry
 from clipn.errors import InvalidData
 from clipn.utils.files import atomic_path, read_json
@@ -233,8 +233,8 @@ def _entry(target: Target, record: dict[str, Any], image: bytes | None, extensio
     row, status = target.row, record["status"]
     if status != manifest.SUCCESS:
         # A function, since backslashes in a replacement string would be read as references.
-        message = fetch_errors.canonical(_LOOPBACK.sub(lambda _: row.url, record["error_message"] or ""))
-        if fetch_errors.reason(message) == fetch_errors.OPT_OUT:
+        message = failures.canonical(_LOOPBACK.sub(lambda _: row.url, record["error_message"] or ""))
+        if failures.reason(message) == failures.OPT_OUT:
             status = OPTED_OUT
         return Entry(target.key, row.url, status, caption=row.caption, error=message or None)
     try:

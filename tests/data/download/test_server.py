@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clipn.webserver import LoopbackServer
+from clipn.data.download.server import LoopbackServer
 
 
 def get(address: str) -> tuple[int, bytes]:

@@ -1,0 +1,1 @@
+"""Fetch training images with img2dataset into verified tars."""

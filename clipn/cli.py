@@ -145,7 +145,8 @@ def _inspect(options: argparse.Namespace) -> None:
 
 
 def _profile(options: argparse.Namespace) -> None:
-    from clipn import benchmarks, profiles
+    from clipn import profiles
+    from clipn.data.sets import benchmarks
 
     if options.name is None:
         print("\n".join(profiles.names()))

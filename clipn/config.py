@@ -126,7 +126,7 @@ class SetParams:
     path: str
     """What DVC watches: the folder or file that holds the images, or the data they are made from."""
     registered: Name | None = None
-    """Name in `clipn/data/sets`, which knows the address, checksum and licence."""
+    """Name in `clipn/data/sets/entries`, which knows the address, checksum and licence."""
     block: Name | None = None
     images_per_class: Count | None = None
     """How many pictures of each symbol are drawn."""

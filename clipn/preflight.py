@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from clipn import sets
 from clipn.config import Params
 from clipn.data.captions import prepare
 from clipn.data.download import download
+from clipn.data.sets import prepare as sets
 from clipn.errors import ClipnError, InvalidParams, MissingInput
 
 MADE_BACKBONE = Path("data/backbone")

@@ -16,10 +16,10 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextCol
 from rich.progress import Progress as Bar
 from rich.table import Column, Table
 
-from clipn import benchmarks, published
+from clipn.data.sets import archives, benchmarks
+from clipn.data.sets.archives import State
+from clipn.data.sets.registry import registered, registry
 from clipn.errors import ClipnError
-from clipn.published import State
-from clipn.readers.registry import registered, registry
 from clipn.utils.progress import Progress, silent
 
 LOG_WIDTH = 160
@@ -60,7 +60,7 @@ def add(commands: Any) -> None:
     benchmark.add_argument("name")
     benchmark.set_defaults(run=lambda options: print(benchmarks.configuration(options.name), end=""))
     for command in (show, fetch, check, available):
-        command.add_argument("--archives", type=Path, default=published.CACHE, help="default: %(default)s")
+        command.add_argument("--archives", type=Path, default=archives.CACHE, help="default: %(default)s")
 
 
 def _format(command: argparse.ArgumentParser) -> None:
@@ -73,7 +73,7 @@ def _list(options: argparse.Namespace) -> None:
     for name in names:
         entry = registered(name)
         rows.append({"name": name, **asdict(entry), "bytes": entry.bytes})
-        rows[-1]["state"] = published.state(name, options.archives)
+        rows[-1]["state"] = archives.state(name, options.archives)
     if options.format == "json":
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         return
@@ -107,10 +107,10 @@ def _fetch(options: argparse.Namespace) -> None:
     def run(name: str) -> str:
         entry = registered(name)
         if not entry.files:
-            paths = published.paths(entry, options.archives)
+            paths = archives.paths(entry, options.archives)
             return f"{name}: {f'is at {paths[0]}' if paths else 'ships with a package'}; nothing to fetch"
         with _progress(name, sized=True) as progress:
-            paths = published.fetch(entry, options.archives, progress)
+            paths = archives.fetch(entry, options.archives, progress)
         return f"{name}: {', '.join(map(str, paths))}, {_size(sum(path.stat().st_size for path in paths))}"
 
     _each(options, run)
@@ -121,7 +121,7 @@ def _check(options: argparse.Namespace) -> None:
 
     def run(name: str) -> str:
         with _progress(name, sized=False) if options.decode else _quiet() as progress:
-            found = published.check(name, options.archives, decode=options.decode, progress=progress)
+            found = archives.check(name, options.archives, decode=options.decode, progress=progress)
         results[name] = asdict(found)
         counts = f"{found.images:,} images, {found.classes} classes"
         if found.problems:
@@ -163,7 +163,7 @@ def _each(options: argparse.Namespace, run: Callable[[str], str], *, show: bool 
 def _available(options: argparse.Namespace) -> None:
     names = options.names or list(benchmarks.benchmarks())
     states = {
-        name: {found: published.state(found, options.archives) for found in benchmarks.benchmark(name).sets}
+        name: {found: archives.state(found, options.archives) for found in benchmarks.benchmark(name).sets}
         for name in names
     }
     if options.format == "json":

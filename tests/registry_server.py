@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from clipn.readers import registry
-from clipn.readers.registry import File, Layout, Registered, Table
+from clipn.data.sets import registry
+from clipn.data.sets.registry import File, Layout, Registered, Table
 
 
 def jpeg(grey: int = 0) -> bytes:

@@ -11,8 +11,8 @@ from dvc.utils.hydra import compose_and_dump
 
 from clipn import profiles
 from clipn.config import Params, load, parse
+from clipn.data.sets.registry import registered
 from clipn.errors import InvalidParams, MissingInput
-from clipn.readers.registry import registered
 from tests.conftest import ROOT
 
 NAMES = ("cc3m", "miniature", "quick", "smoke", "study")

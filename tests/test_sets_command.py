@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clipn import cli
-from clipn.readers.registry import Registered, registry
+from clipn.data.sets.registry import Registered, registry
 from tests import registry_server
 from tests.conftest import ROOT
 

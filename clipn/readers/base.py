@@ -15,8 +15,8 @@ from PIL import Image
 
 from clipn.config import SetParams, WorldParams
 from clipn.data.images import SUFFIXES
+from clipn.data.sets.registry import WHOLE, Layout
 from clipn.errors import InvalidData
-from clipn.readers.registry import WHOLE, Layout
 
 NUMERALS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGITS = tuple(f"digit {numeral}" for numeral in NUMERALS)

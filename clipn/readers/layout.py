@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from clipn.data.sets.registry import Table
 from clipn.errors import InvalidData
 from clipn.readers import archive, folder, tables
 from clipn.readers.archive import Archive
 from clipn.readers.base import Request, Source, is_image
-from clipn.readers.registry import Table
 from clipn.readers.tables import Row
 
 FILE = "path"
@@ -20,7 +20,7 @@ FILE = "path"
 
 @contextmanager
 def open_layout(request: Request) -> Iterator[Source]:
-    """As `clipn.readers.registry.Layout` says. Classes are in sorted order, numbers by value."""
+    """As `clipn.data.sets.registry.Layout` says. Classes are in sorted order, numbers by value."""
     with ExitStack() as stack:
         content = stack.enter_context(_opened(request.path, request.scratch))
         found = _images(content, request)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipn import config, paths, sets
+from clipn import config, paths
+from clipn.data.sets import prepare
 from flows.stage import StageProgress, stage
 
 
@@ -12,7 +13,7 @@ from flows.stage import StageProgress, stage
 def run(name: str) -> dict[str, Any]:
     """Draw, fetch or read the images of an evaluation set and check every one of them."""
     params = config.load()
-    return sets.prepare(
+    return prepare.prepare(
         name,
         config.named(params.sets, "sets", name),
         params.world,

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clipn.data.sets.registry import Layout
 from clipn.errors import InvalidData
 from clipn.readers import Request
 from clipn.readers.cifar import open_cifar
-from clipn.readers.registry import Layout
 from tests.readers.conftest import make_tar, pixels
 
 # One image whose three colour planes are 10, 20 and 30, but for its first row.

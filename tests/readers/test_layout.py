@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from clipn import class_names
+from clipn.data.sets import class_names
+from clipn.data.sets.registry import Layout, Table, registered
 from clipn.errors import InvalidData, MissingInput
 from clipn.readers import READERS, Request, Source
-from clipn.readers.registry import Layout, Table, registered
 from tests.readers.conftest import make_image, make_tar, make_zip
 
 JPG = make_image(kind="JPEG")

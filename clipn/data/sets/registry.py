@@ -1,6 +1,6 @@
 """Published evaluation sets: where they are, how to check and read them, and on what terms.
 
-One file of `clipn/data/sets` is one set, so that DVC can watch each of them alone: a change of one set, or a
+One file of `clipn/data/sets/entries` is one set, so that DVC can watch each of them alone: a change of one set, or a
 new one, leaves all others up to date.
 """
 
@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 from clipn.config import ReaderName
 from clipn.errors import InvalidParams
 
-FOLDER = "clipn/data/sets"
+FOLDER = "clipn/data/sets/entries"
 STRICT = ConfigDict(extra="forbid")
 
 
@@ -116,7 +116,7 @@ class Registered:
 @cache
 def registry() -> Mapping[str, Registered]:
     """Name → entry, sorted."""
-    files = resources.files("clipn").joinpath("data/sets").iterdir()
+    files = resources.files(__package__).joinpath("entries").iterdir()
     texts = {file.name: file.read_text(encoding="utf-8") for file in files if file.name.endswith(".yaml")}
     values = {name.removesuffix(".yaml"): yaml.safe_load(texts[name]) for name in sorted(texts)}
     return TypeAdapter(dict[str, Registered]).validate_python(values)

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from clipn import benchmarks, profiles, published
+from clipn import profiles
 from clipn.config import parse
+from clipn.data.sets import archives, benchmarks
+from clipn.data.sets.registry import registered
 from clipn.errors import InvalidParams
-from clipn.readers.registry import registered
 from tests.conftest import ROOT
 
 NAMES = list(benchmarks.benchmarks())
@@ -82,7 +83,7 @@ def values(**changes: Any) -> dict[str, Any]:
 @pytest.fixture
 def states(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     found = {"imagenet": "checked", "ninco": "here", "sun": "fetchable", "digits": "checked"}
-    monkeypatch.setattr(published, "state", lambda name, cache: found[name])
+    monkeypatch.setattr(archives, "state", lambda name, cache: found[name])
     return found
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from clipn import published
+from clipn.data.sets import archives as published
+from clipn.data.sets.registry import Registered, registered
 from clipn.errors import ClipnError, DownloadFailed, InvalidData, MissingInput
-from clipn.readers.registry import Registered, registered
 from tests import registry_server
 from tests.registry_server import jpeg
 

@@ -20,12 +20,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipn import class_names, sets
 from clipn.config import SetParams, WorldParams
 from clipn.data import manifest, tars
+from clipn.data.sets import class_names, registry
+from clipn.data.sets import prepare as sets
+from clipn.data.sets.registry import File, Layout, Registered
 from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInput
-from clipn.readers import registry
-from clipn.readers.registry import File, Layout, Registered
 
 WORLD = WorldParams(image_size=16, noise=10.0, rotation=5.0, seed=0)
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -366,5 +366,5 @@ def test_good_sets_pass_the_check(tmp_path: Path) -> None:
 
 
 def test_the_stage_does_not_import_torch() -> None:
-    code = "import sys, clipn.sets; sys.exit('torch' in sys.modules)"
+    code = "import sys, clipn.data.sets.prepare; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0

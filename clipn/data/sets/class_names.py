@@ -16,14 +16,14 @@ from clipn.errors import InvalidData, MissingInput
 
 FOLDERS = "folders"
 IMAGENET = {"imagenet": "reference", "imagenet_clean": "clean"}
-"""Spec → column of `clipn/data/imagenet_classes.tsv`."""
+"""Spec → column of `clipn/data/sets/imagenet_classes.tsv`."""
 SPECS = (FOLDERS, *IMAGENET)
 
 
 @cache
 def imagenet(spec: str) -> Mapping[str, str]:
     """WordNet id → name of ImageNet-1K's classes, in the usual order, which is that of the ids."""
-    text = resources.files("clipn").joinpath("data/imagenet_classes.tsv").read_text(encoding="utf-8")
+    text = resources.files(__package__).joinpath("imagenet_classes.tsv").read_text(encoding="utf-8")
     rows = csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
     return {row["wordnet_id"]: row[IMAGENET[spec]] for row in rows}
 

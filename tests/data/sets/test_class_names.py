@@ -5,7 +5,7 @@ from pathlib import Path
 import open_clip
 import pytest
 
-from clipn import class_names
+from clipn.data.sets import class_names
 from clipn.errors import InvalidData, MissingInput
 
 

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from clipn import class_names
+from clipn.data.sets import class_names
+from clipn.data.sets.registry import FOLDER, File, Registered, registered, registry
 from clipn.errors import InvalidParams
 from clipn.readers import READERS
-from clipn.readers.registry import FOLDER, File, Registered, registered, registry
 from tests.conftest import ROOT
 
 ENTRIES = list(registry().items())

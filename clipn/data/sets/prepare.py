@@ -11,14 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clipn import class_names, published
 from clipn.config import PartParams, SetParams, WorldParams
 from clipn.data import images, manifest, tars
 from clipn.data.manifest import Entry
+from clipn.data.sets import archives, class_names
+from clipn.data.sets.registry import registered
 from clipn.errors import ClipnError, InvalidData, InvalidParams, MissingInput
 from clipn.readers import READERS, Request, Source, webdataset
 from clipn.readers import folder as folder_reader
-from clipn.readers.registry import registered
 from clipn.readers.symbols import symbols_of
 from clipn.utils.files import atomic_folder, sha256, write_json
 from clipn.utils.progress import Progress, silent
@@ -40,7 +40,7 @@ def prepare(
     *,
     max_pixels: int,
     max_dropped: float,
-    cache: Path = published.CACHE,
+    cache: Path = archives.CACHE,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Write the folder `out`: `images.tar`, `manifest.parquet` and `classes.json`.
@@ -136,7 +136,7 @@ def _check(params: SetParams) -> None:
             raise InvalidParams(f"{params.registered!r} has no classes; set labelled: false")
         if entry.files:
             return
-        path = next(iter(published.paths(entry, published.CACHE)), path)
+        path = next(iter(archives.paths(entry, archives.CACHE)), path)
     if params.reader == "symbols":
         symbols_of(params.block)
     elif params.reader == "webdataset":
@@ -171,11 +171,11 @@ def _locate(params: SetParams, world: WorldParams, cache: Path, scratch: Path) -
     if params.registered is None:
         return Request(params, world, Path(params.path), scratch), params.path
     entry = registered(params.registered)
-    files = published.fetch(entry, cache)
+    files = archives.fetch(entry, cache)
     parts = [entry.title]
     for file, path in zip(entry.files, files, strict=False):
         parts.append(f"{file.address}, sha256 {sha256(path)}")
-    return published.request(entry, params, world, files, scratch), ", ".join(parts)
+    return archives.request(entry, params, world, files, scratch), ", ".join(parts)
 
 
 def _layout(params: SetParams) -> str:

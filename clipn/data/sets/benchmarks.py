@@ -12,10 +12,10 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from clipn import published
+from clipn.data.sets import archives
+from clipn.data.sets.archives import State
+from clipn.data.sets.registry import FOLDER, registered
 from clipn.errors import InvalidParams
-from clipn.published import State
-from clipn.readers.registry import FOLDER, registered
 
 Take = Literal["all", "obtainable", "present"]
 TAKEN: dict[Take, Collection[State]] = {
@@ -28,7 +28,7 @@ TAKEN: dict[Take, Collection[State]] = {
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Benchmark:
-    """One entry of `clipn/data/benchmarks.yaml`."""
+    """One entry of `clipn/data/sets/benchmarks.yaml`."""
 
     title: str
     id: str
@@ -47,7 +47,7 @@ class Benchmark:
 @cache
 def benchmarks() -> Mapping[str, Benchmark]:
     """Name → entry, in the order of the file."""
-    text = resources.files("clipn").joinpath("data/benchmarks.yaml").read_text(encoding="utf-8")
+    text = resources.files(__package__).joinpath("benchmarks.yaml").read_text(encoding="utf-8")
     return TypeAdapter(dict[str, Benchmark]).validate_python(yaml.safe_load(text))
 
 
@@ -80,7 +80,7 @@ def configuration(name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def leave_out(values: Mapping[str, Any], take: Take, cache: Path = published.CACHE) -> tuple[list[str], dict[str, str]]:
+def leave_out(values: Mapping[str, Any], take: Take, cache: Path = archives.CACHE) -> tuple[list[str], dict[str, str]]:
     """Hydra overrides that take sets out of a profile which are not here.
 
     A benchmark without its ID set, or without any OOD set, goes too, and with it the sets that nothing else
@@ -100,7 +100,7 @@ def leave_out(values: Mapping[str, Any], take: Take, cache: Path = published.CAC
     absent = {}
     for name, options in values["sets"].items():
         if options.get("registered"):
-            state = published.state(options["registered"], cache)
+            state = archives.state(options["registered"], cache)
             if state not in TAKEN[take]:
                 absent[name] = how_to_get(options["registered"], state)
     gone: dict[str, str] = {}

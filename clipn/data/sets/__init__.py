@@ -1,0 +1,1 @@
+"""Evaluation sets and benchmarks: their registry, archives and readers."""

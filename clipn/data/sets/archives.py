@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from clipn.config import SetParams, WorldParams
 from clipn.data import images
+from clipn.data.sets.readers import READERS, Request
 from clipn.data.sets.registry import FOLDER, File, Registered, registered
 from clipn.errors import ClipnError, InvalidData, MissingInput
-from clipn.readers import READERS, Request
 from clipn.utils.fetch import fetch as fetch_file
 from clipn.utils.files import read_json, sha256, write_json
 from clipn.utils.progress import Progress, silent

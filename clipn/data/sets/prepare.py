@@ -15,11 +15,11 @@ from clipn.config import PartParams, SetParams, WorldParams
 from clipn.data import images, manifest, tars
 from clipn.data.manifest import Entry
 from clipn.data.sets import archives, class_names
+from clipn.data.sets.readers import READERS, Request, Source, webdataset
+from clipn.data.sets.readers import folder as folder_reader
+from clipn.data.sets.readers.symbols import symbols_of
 from clipn.data.sets.registry import registered
 from clipn.errors import ClipnError, InvalidData, InvalidParams, MissingInput
-from clipn.readers import READERS, Request, Source, webdataset
-from clipn.readers import folder as folder_reader
-from clipn.readers.symbols import symbols_of
 from clipn.utils.files import atomic_folder, sha256, write_json
 from clipn.utils.progress import Progress, silent
 from clipn.utils.timing import Phases

@@ -5,9 +5,9 @@ import re
 import pytest
 
 from clipn.data.sets import class_names
+from clipn.data.sets.readers import READERS
 from clipn.data.sets.registry import FOLDER, File, Registered, registered, registry
 from clipn.errors import InvalidParams
-from clipn.readers import READERS
 from tests.conftest import ROOT
 
 ENTRIES = list(registry().items())

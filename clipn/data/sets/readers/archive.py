@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TypeVar
 
+from clipn.data.sets.readers.base import readable
 from clipn.errors import InvalidData, MissingInput
-from clipn.readers.base import readable
 
 MAX_MEMBER_BYTES = 256 * 2**20
 MAX_MEMBERS = 500_000

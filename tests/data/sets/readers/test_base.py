@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from clipn.data.sets.readers.base import by_class_folder, is_image, readable
 from clipn.errors import InvalidData
-from clipn.readers.base import by_class_folder, is_image, readable
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from clipn.data.sets.readers import archive
+from clipn.data.sets.readers.base import Request, Source, png
 from clipn.errors import InvalidData
-from clipn.readers import archive
-from clipn.readers.base import Request, Source, png
 
 SIDE = 96
 PIXELS = 3 * SIDE * SIDE

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from clipn.data.sets.readers import Request
+from clipn.data.sets.readers.svhn import open_svhn
 from clipn.errors import InvalidData
-from clipn.readers import Request
-from clipn.readers.svhn import open_svhn
-from tests.readers.conftest import pixels
+from tests.data.sets.readers.conftest import pixels
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, 32, 3, 3), dtype=np.uint8)
 LABELS = np.array([[10], [1], [9]], np.uint8)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from clipn.data.sets.readers import Request
+from clipn.data.sets.readers.webdataset import open_webdataset, shards
 from clipn.errors import InvalidData, MissingInput
-from clipn.readers import Request
-from clipn.readers.webdataset import open_webdataset, shards
-from tests.readers.conftest import make_tar
+from tests.data.sets.readers.conftest import make_tar
 
 
 def test_indices_over_several_shards(tmp_path: Path, make_request: Callable[..., Request]) -> None:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from clipn.data import miniature
+from clipn.data.sets.readers.base import Request, Source, png
 from clipn.errors import InvalidParams
-from clipn.readers.base import Request, Source, png
 
 
 def symbols_of(block: str | None) -> tuple[miniature.Symbol, ...]:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clipn.data.sets.readers import READERS, Request, Source, archive
+from clipn.data.sets.readers.stl10 import SIDE
 from clipn.errors import InvalidData
-from clipn.readers import READERS, Request, Source, archive
-from clipn.readers.stl10 import SIDE
-from tests.readers.conftest import make_tar, pixels
+from tests.data.sets.readers.conftest import make_tar, pixels
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
 FILES = {

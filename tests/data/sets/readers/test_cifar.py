@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clipn.data.sets.readers import Request
+from clipn.data.sets.readers.cifar import open_cifar
 from clipn.data.sets.registry import Layout
 from clipn.errors import InvalidData
-from clipn.readers import Request
-from clipn.readers.cifar import open_cifar
-from tests.readers.conftest import make_tar, pixels
+from tests.data.sets.readers.conftest import make_tar, pixels
 
 # One image whose three colour planes are 10, 20 and 30, but for its first row.
 PLANES = np.stack([np.full((32, 32), value, np.uint8) for value in (10, 20, 30)])

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from clipn.data.sets.readers import archive, folder, tables
+from clipn.data.sets.readers.archive import Archive
+from clipn.data.sets.readers.base import Request, Source, is_image
+from clipn.data.sets.readers.tables import Row
 from clipn.data.sets.registry import Table
 from clipn.errors import InvalidData
-from clipn.readers import archive, folder, tables
-from clipn.readers.archive import Archive
-from clipn.readers.base import Request, Source, is_image
-from clipn.readers.tables import Row
 
 FILE = "path"
 """Column that every image has: its name in the archive or folder."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from clipn.data.sets.readers import archive
+from clipn.data.sets.readers.base import Request, Source, by_class_folder, is_image
 from clipn.errors import InvalidData
-from clipn.readers import archive
-from clipn.readers.base import Request, Source, by_class_folder, is_image
 
 
 @contextmanager

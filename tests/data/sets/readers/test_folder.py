@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from clipn.data.sets.readers import Request, folder
+from clipn.data.sets.readers.folder import class_folders, open_folder
 from clipn.errors import InvalidData, MissingInput
-from clipn.readers import Request, folder
-from clipn.readers.folder import class_folders, open_folder
-from tests.readers.conftest import make_image
+from tests.data.sets.readers.conftest import make_image
 
 
 def fill(root: Path, *names: str) -> Path:

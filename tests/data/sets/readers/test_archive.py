@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from clipn.data.sets.readers import archive
 from clipn.errors import InvalidData, MissingInput
-from clipn.readers import archive
-from tests.readers.conftest import make_tar, make_zip
+from tests.data.sets.readers.conftest import make_tar, make_zip
 
 FILES = {"b/2": b"two", "a/1": b"one", "a-c/3": b"three", "./d/4": b"four"}
 

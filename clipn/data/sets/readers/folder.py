@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from clipn.data.sets.readers.archive import MAX_MEMBER_BYTES, Archive
+from clipn.data.sets.readers.base import Request, Source, by_class_folder, is_image, readable
 from clipn.errors import InvalidData, MissingInput
-from clipn.readers.archive import MAX_MEMBER_BYTES, Archive
-from clipn.readers.base import Request, Source, by_class_folder, is_image, readable
 
 
 def class_folders(path: Path) -> list[str]:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.datasets import load_digits
 
-from clipn.readers import Request
-from clipn.readers.digits import open_digits
-from tests.readers.conftest import WORLD, pixels
+from clipn.data.sets.readers import Request
+from clipn.data.sets.readers.digits import open_digits
+from tests.data.sets.readers.conftest import WORLD, pixels
 
 
 def test_all_scans_in_order_of_their_digit(make_request: Callable[..., Request]) -> None:

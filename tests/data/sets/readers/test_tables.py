@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from clipn.data.sets.readers import tables
 from clipn.errors import InvalidData
-from clipn.readers import tables
 
 
 def test_rows_are_the_lines_that_fit_as_a_whole() -> None:

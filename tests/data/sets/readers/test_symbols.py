@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from clipn.data import miniature
+from clipn.data.sets.readers import Request
+from clipn.data.sets.readers.symbols import open_symbols
 from clipn.errors import InvalidParams
-from clipn.readers import Request
-from clipn.readers.symbols import open_symbols
-from tests.readers.conftest import WORLD, pixels
+from tests.data.sets.readers.conftest import WORLD, pixels
 
 
 def test_every_symbol_of_the_block_is_a_class(make_request: Callable[..., Request]) -> None:

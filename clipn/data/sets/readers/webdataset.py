@@ -8,10 +8,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from clipn.data.images import SUFFIXES
+from clipn.data.sets.readers import archive
+from clipn.data.sets.readers.archive import Archive
+from clipn.data.sets.readers.base import Request, Source, is_image
 from clipn.errors import InvalidData, MissingInput
-from clipn.readers import archive
-from clipn.readers.archive import Archive
-from clipn.readers.base import Request, Source, is_image
 
 Label = int | str
 

@@ -12,10 +12,10 @@ import pytest
 from scipy.io import savemat
 
 from clipn.data.sets import class_names
+from clipn.data.sets.readers import READERS, Request, Source
 from clipn.data.sets.registry import Layout, Table, registered
 from clipn.errors import InvalidData, MissingInput
-from clipn.readers import READERS, Request, Source
-from tests.readers.conftest import make_image, make_tar, make_zip
+from tests.data.sets.readers.conftest import make_image, make_tar, make_zip
 
 JPG = make_image(kind="JPEG")
 

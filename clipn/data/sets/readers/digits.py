@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image
 
-from clipn.readers.base import DIGITS, Request, Source, png
+from clipn.data.sets.readers.base import DIGITS, Request, Source, png
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from clipn.data.sets.readers.base import DIGITS, Request, Source, png
 from clipn.errors import InvalidData
-from clipn.readers.base import DIGITS, Request, Source, png
 
 
 @contextmanager

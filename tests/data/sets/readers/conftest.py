@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from clipn.config import SetParams, WorldParams
+from clipn.data.sets.readers import Request
 from clipn.data.sets.registry import Layout
-from clipn.readers import Request
 
 WORLD = WorldParams(image_size=24, noise=10.0, rotation=5.0, seed=3)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from clipn.data.sets.readers import Request
+from clipn.data.sets.readers.tar import open_tar
 from clipn.errors import InvalidData
-from clipn.readers import Request
-from clipn.readers.tar import open_tar
-from tests.readers.conftest import make_image, make_tar
+from tests.data.sets.readers.conftest import make_image, make_tar
 
 ONE = make_image(1)
 

@@ -79,7 +79,7 @@ def run_features(folder: Path, workers: int) -> None:
     import open_clip
     import torch
 
-    from clipn import features
+    from clipn.features import encode
     from clipn.models import backbone
     from clipn.pretrain import preprocess_cfg
 
@@ -87,10 +87,10 @@ def run_features(folder: Path, workers: int) -> None:
     backbone.save(open_clip.model.CLIP(**TOWER), TOWER, preprocess_cfg(TOWER), folder / "clip")
     clip = backbone.load(folder / "clip")
     params = config.parse(profiles.compose("miniature", ["features.batch_size=256"])).features
-    meta = features.describe(clip, params, "training")
+    meta = encode.describe(clip, params, "training")
     rows, seconds = 0, dict[str, float]()
-    for task in features.plan(folder / "download", folder / "download" / "shards", folder / "features"):
-        report = features.encode_shard(task, clip, meta, params, workers=workers)
+    for task in encode.plan(folder / "download", folder / "download" / "shards", folder / "features"):
+        report = encode.encode_shard(task, clip, meta, params, workers=workers)
         rows += report.rows
         for phase, value in report.seconds.items():
             seconds[phase] = seconds.get(phase, 0) + value
@@ -240,10 +240,10 @@ def print_download(
 
 
 def print_features(seconds: float, memory: list[float], features: dict[str, Any]) -> None:
-    rows = features["rows"]
+    rows = encode["rows"]
     print(f"features  {seconds:8.1f} s  {rows / seconds:6.0f} images/s  {rows} rows")
     print(f"  memory by quarter of the time: {by_quarter(memory)}")
-    for phase, value in features["seconds"].items():
+    for phase, value in encode["seconds"].items():
         print(f"  {phase:16}{value:9.1f}  {1000 * value / rows:7.2f} ms each")
 
 

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.neighbors import NearestNeighbors
 
-from clipn.feature_rows import FeatureBatch, unit_norm
+from clipn.features.rows import FeatureBatch, unit_norm
 from clipn.scores.base import Array, Evidence
 from clipn.scores.neighbours import KNN, TEMPERATURE
 

@@ -27,7 +27,15 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from clipn.store import ROW_GROUP, FeatureBatch, FeatureMeta, FeatureStore, TokenLists, write_index, write_shard
+from clipn.features.store import (
+    ROW_GROUP,
+    FeatureBatch,
+    FeatureMeta,
+    FeatureStore,
+    TokenLists,
+    write_index,
+    write_shard,
+)
 
 TOKENS = 13
 

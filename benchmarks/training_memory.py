@@ -25,8 +25,8 @@ from benchmarks.training_speed import END, START, pair_stream
 from clipn import profiles, train
 from clipn.config import parse
 from clipn.distributed import Group
+from clipn.features.store import FeatureBatch, FeatureMeta, FeatureStore, TokenLists, write_index, write_shard
 from clipn.models.no_encoder import NoTextEncoder
-from clipn.store import FeatureBatch, FeatureMeta, FeatureStore, TokenLists, write_index, write_shard
 
 PER_SHARD = 10_000
 BLOCK = 5_000

@@ -34,10 +34,10 @@ from rich.table import Table
 from clipn import profiles, train
 from clipn.config import TrainParams, parse
 from clipn.distributed import Group
+from clipn.features.store import FeatureBatch, FeatureMeta, FeatureStore, TokenLists, write_index, write_shard
 from clipn.losses import image_text_binary_opposite, text_semantic_opposite
 from clipn.models.no_encoder import NoTextEncoder
 from clipn.optim import adamw
-from clipn.store import FeatureBatch, FeatureMeta, FeatureStore, TokenLists, write_index, write_shard
 from clipn.stream import Batch, Draws, PairStream
 
 START, END = 49406, 49407

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clipn.detector import Detection, Detector
+    from clipn.features.store import FeatureStore
     from clipn.models.no_encoder import NoTextEncoder
-    from clipn.store import FeatureStore
 
 # Loaded on first use: torch takes seconds to import, and many commands and stages do not need it.
 _HOMES = {
     "Detection": "clipn.detector",
     "Detector": "clipn.detector",
-    "FeatureStore": "clipn.store",
+    "FeatureStore": "clipn.features.store",
     "NoTextEncoder": "clipn.models.no_encoder",
 }
 

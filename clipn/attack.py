@@ -26,10 +26,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clipn import crops, sampling
 from clipn.config import AttackParams
-from clipn.crops import Crops
 from clipn.errors import NonFinite
+from clipn.features import crops, select
+from clipn.features.crops import Crops
 from clipn.models import image_tower
 from clipn.models.backbone import Backbone
 from clipn.utils import threads
@@ -147,7 +147,7 @@ def _start(pictures: Tensor, names: Sequence[str], params: AttackParams) -> Tens
     shape = pictures.shape[1:]
 
     def drawn(name: str) -> NDArray[np.float32]:
-        return sampling.stream("attack", params.seed, name).standard_normal(tuple(shape), np.float32)
+        return select.stream("attack", params.seed, name).standard_normal(tuple(shape), np.float32)
 
     noise = torch.from_numpy(np.stack([drawn(name) for name in names])).to(pictures.device)
     return noise.mul(params.start_noise).to(memory_format=torch.channels_last)

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipn import crops, sampling
-from clipn.crops import Crops
 from clipn.data import tars
 from clipn.errors import InvalidData
-from clipn.lookup import Images
+from clipn.features import crops, select
+from clipn.features.crops import Crops
+from clipn.features.lookup import Images
 from clipn.models.backbone import Backbone
 from clipn.utils import contact_sheet
 
@@ -52,15 +52,15 @@ def draw(ood: Mapping[str, Sequence[str]], targets: Sequence[str], images: int, 
     Raises:
         InvalidData: there is no OOD image.
     """
-    counts = sampling.shares(images, [len(keys) for keys in ood.values()])
+    counts = select.shares(images, [len(keys) for keys in ood.values()])
     starts = [
         (name, keys[i])
         for (name, keys), count in zip(ood.items(), counts, strict=True)
-        for i in sampling.evenly(len(keys), count)
+        for i in select.evenly(len(keys), count)
     ]
     if not starts:
         raise InvalidData(f"the OOD sets {', '.join(ood)} give no images but duplicates, which overlap.leave_out drops")
-    rng = sampling.stream("targets", seed)
+    rng = select.stream("targets", seed)
     chosen = rng.choice(len(targets), size=len(starts), replace=len(starts) > len(targets))
     return [Pair(name, key, targets[i]) for (name, key), i in zip(starts, chosen, strict=True)]
 
@@ -71,7 +71,7 @@ def read(
     """The crops of the OOD images [N, H, W, 3] and of their targets, in the order of the pairs.
 
     Raises:
-        MissingInput, InvalidData: as `clipn.lookup.Images.entries` and `Images.decoded`.
+        MissingInput, InvalidData: as `clipn.features.lookup.Images.entries` and `Images.decoded`.
     """
     of_set = {
         name: crops.read(images, [pair.key for pair in pairs if pair.set == name], clip, max_pixels)
@@ -106,7 +106,7 @@ def sheet(starts: Crops, moved: Crops, targets: Crops) -> Image.Image:
     """Up to `SHOWN` pairs as columns of start, moved, their difference times its amplification on grey, and target."""
     difference = amplification(starts, moved) * _difference(starts, moved) + GREY
     rows = (starts, moved, difference.clip(0, 255).astype(np.uint8), targets)
-    shown = sampling.evenly(len(starts), SHOWN)
+    shown = select.evenly(len(starts), SHOWN)
     tiles = [Image.fromarray(row[i]) for row in rows for i in shown]
     return contact_sheet.strip(tiles, len(shown), TILE, 4)
 

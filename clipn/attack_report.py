@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from clipn import fitted, metrics, scores
-from clipn.crops import Crops
-from clipn.feature_rows import FeatureBatch
+from clipn.features.crops import Crops
+from clipn.features.rows import FeatureBatch
 from clipn.fitted import BySeed, Panel, Values
 
 

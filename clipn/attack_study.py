@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clipn import attack, attack_pairs, attack_report, crops, fitted, sampling
+from clipn import attack, attack_pairs, attack_report, fitted
 from clipn.attack_pairs import Pair
 from clipn.attack_report import Moved
 from clipn.config import AttackParams, BenchmarkParams
-from clipn.crops import Crops
+from clipn.features import crops, select
+from clipn.features.crops import Crops
+from clipn.features.lookup import Images
 from clipn.fitted import BySeed, Panel
-from clipn.lookup import Images
 from clipn.models.backbone import Backbone
 from clipn.utils.progress import Progress, silent
 
@@ -74,19 +75,19 @@ def run(
         progress: told the images times steps done and in all, over all kinds.
 
     Raises:
-        MissingInput, InvalidData: an image cannot be had, as in `clipn.lookup`.
+        MissingInput, InvalidData: an image cannot be had, as in `clipn.features.lookup`.
         NonFinite: a gradient or a score is NaN or infinite.
     """
     known, source = sets[benchmark.id].features, sets[benchmark.fit or benchmark.id]
-    ood = {name: sampling.keys_of(sets[name].features, left_out.get(name, ())) for name in benchmark.ood}
-    pairs = attack_pairs.draw(ood, sampling.keys_of(source.features), params.images, params.seed)
+    ood = {name: select.keys_of(sets[name].features, left_out.get(name, ())) for name in benchmark.ood}
+    pairs = attack_pairs.draw(ood, select.keys_of(source.features), params.images, params.seed)
     starts, targets = attack_pairs.read(pairs, sets, source, clip, max_pixels)
 
     columns = fitted.columns(panel, known.meta, "pooled")
-    before = sampling.join(
-        [sampling.take(sets[name].features, keys, columns) for name in benchmark.ood if (keys := _keys(pairs, name))]
+    before = select.join(
+        [select.take(sets[name].features, keys, columns) for name in benchmark.ood if (keys := _keys(pairs, name))]
     )
-    goals = sampling.take(source.features, [pair.target for pair in pairs], columns)
+    goals = select.take(source.features, [pair.target for pair in pairs], columns)
     names = [pair.name for pair in pairs]
     kinds, steps = attack.kinds(params), len(pairs) * params.steps
     pictures: dict[str, Crops] = {}

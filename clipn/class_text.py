@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clipn import templates
-from clipn.features import encode_texts
+from clipn.features.encode import encode_texts
 from clipn.models.backbone import Backbone
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.scores import Evidence

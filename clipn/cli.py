@@ -205,8 +205,8 @@ def _known_images(options: argparse.Namespace) -> tuple[Any, Path]:
 
 def _set_features(options: argparse.Namespace, name: str, classes: Sequence[str] = ()) -> Any:
     """The features of a set that went through the pipeline; if classes are given, it has to have these."""
+    from clipn.features.store import FeatureStore
     from clipn.models.backbone import fingerprint
-    from clipn.store import FeatureStore
 
     store = FeatureStore.open(SET_FEATURES / name, fingerprint(options.backbone))
     if classes and "labels" in scores.REGISTRY[options.score].needs and list(store.meta.classes) != list(classes):

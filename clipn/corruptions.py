@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from clipn import sampling
 from clipn.config import RobustnessParams
+from clipn.features import select
 
 
 def noise(image: Image.Image, deviation: float, name: str) -> Image.Image:
@@ -26,7 +26,7 @@ def noise(image: Image.Image, deviation: float, name: str) -> Image.Image:
         deviation: standard deviation in grey levels of 255.
         name: of the image; decides the noise.
     """
-    drawn = sampling.stream("noise", name).standard_normal((image.height, image.width, 3), np.float32)
+    drawn = select.stream("noise", name).standard_normal((image.height, image.width, 3), np.float32)
     pixels = np.asarray(image, np.float32) + deviation * drawn
     return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
 

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.special import softmax
 
-from clipn import sampling, scores
+from clipn import scores
 from clipn.class_text import class_evidence, sentences
 from clipn.errors import InvalidData, InvalidParams
-from clipn.feature_rows import FeatureBatch
-from clipn.features import encode_images
+from clipn.features import select
+from clipn.features.encode import encode_images
+from clipn.features.rows import FeatureBatch
 from clipn.models import backbone as backbones
 from clipn.models import no_encoder
 from clipn.models.backbone import Backbone
@@ -120,7 +121,7 @@ class Detector:
         for start in range(0, len(images), BATCH):
             pixels = torch.stack([self.backbone.preprocess(image) for image in images[start : start + BATCH]])
             parts.append(encode_images(self.backbone, pixels, patches=self._score.takes == "patches"))
-        return sampling.join(parts)
+        return select.join(parts)
 
     def __call__(self, images: Sequence[Image.Image]) -> list[Detection]:
         """Judge images.

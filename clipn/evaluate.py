@@ -14,9 +14,9 @@ from scipy.special import softmax
 from clipn import metrics, scores
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData, NonFinite
+from clipn.features.store import FeatureBatch
 from clipn.metrics import bootstrap, calibration
 from clipn.scores import Evidence, Score
-from clipn.store import FeatureBatch
 
 BLOCK = 2048
 """Images scored at a time: bounds the memory of [images, classes] matrices and of patch features."""

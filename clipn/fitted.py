@@ -12,7 +12,7 @@ import numpy as np
 
 from clipn import scores
 from clipn.errors import NonFinite
-from clipn.feature_rows import FeatureBatch, FeatureMeta
+from clipn.features.rows import FeatureBatch, FeatureMeta
 from clipn.scores import Evidence, Score
 from clipn.scores.base import Array
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from clipn import metrics
 from clipn.class_text import Sentences, class_features, class_tokens
 from clipn.errors import InvalidData
+from clipn.features.store import FeatureStore, unit_norm
 from clipn.models.backbone import Backbone
 from clipn.models.no_encoder import NoTextEncoder
 from clipn.scores import ATD, CTW, Evidence
-from clipn.store import FeatureStore, unit_norm
 
 
 class HeldOut:

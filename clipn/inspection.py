@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from clipn import store
 from clipn.data import manifest
 from clipn.data.manifest import Entry
 from clipn.errors import InvalidData, MissingInput
-from clipn.feature_rows import FeatureMeta
+from clipn.features import store
+from clipn.features.rows import FeatureMeta
 
 SHOWN = 5
 """Names that are listed before the rest is left out."""

@@ -23,14 +23,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from clipn import duplicates, lookup
+from clipn import duplicates
 from clipn.config import BenchmarkParams
 from clipn.data.manifest import Entry
 from clipn.duplicates import ID, SCHEMA, TRAINING
 from clipn.errors import BackboneMismatch
-from clipn.lookup import Images, Place
-from clipn.nearest import Nearest
-from clipn.store import FeatureBatch, unit_norm
+from clipn.features import lookup
+from clipn.features.lookup import Images, Place
+from clipn.features.nearest import Nearest
+from clipn.features.store import FeatureBatch, unit_norm
 from clipn.utils import contact_sheet
 from clipn.utils.progress import Progress, silent
 

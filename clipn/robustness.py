@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from clipn import crops, fitted, metrics, sampling, scores
+from clipn import fitted, metrics, scores
 from clipn.config import BenchmarkParams
 from clipn.corruptions import Corruption
 from clipn.errors import InvalidData
-from clipn.feature_rows import FeatureBatch, unit_norm
+from clipn.features import crops, select
+from clipn.features.lookup import Images
+from clipn.features.rows import FeatureBatch, unit_norm
 from clipn.fitted import BySeed, Panel, Values
-from clipn.lookup import Images
 from clipn.models.backbone import Backbone
 from clipn.utils import threads
 from clipn.utils.progress import Progress, silent
@@ -121,7 +122,7 @@ class Study:
             progress: told the images corrupted and in all.
 
         Raises:
-            MissingInput, InvalidData: an image cannot be had, as in `clipn.lookup`, or a set gives none.
+            MissingInput, InvalidData: an image cannot be had, as in `clipn.features.lookup`, or a set gives none.
             NonFinite: a method gave NaN or infinity.
         """
         names = (self._benchmark.id, *self._benchmark.ood)
@@ -132,7 +133,7 @@ class Study:
         seen: dict[tuple[str, Condition], _Seen] = {}
         for name in names:  # one set after the other, since patch features of all would not fit in memory
             columns = fitted.columns(self._panel, sets[name].features.meta)
-            clean = sampling.take(sets[name].features, keys[name], columns)
+            clean = select.take(sets[name].features, keys[name], columns)
             seen[name, CLEAN] = self._look(self._panel, clean, self._evidence)
             for renaming, panel in asked:
                 seen[name, renaming.change] = self._look(panel, clean, renaming.evidence)
@@ -191,7 +192,7 @@ class Study:
                 labels = None if clean.label is None else clean.label[part]
                 with alone:
                     parts.append(crops.encode(self._clip, meta, [np.stack(changed)], keys[part], labels))
-            return sampling.join(parts)
+            return select.join(parts)
 
         with threads.pool(min(self._workers, len(corruptions))) as pool:
             yield from zip(corruptions, pool.map(encode, corruptions), strict=True)

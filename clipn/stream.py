@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clipn.features.store import FeatureStore, RowGroup, unit_norm
+from clipn.features.tokens import TokenLists
 from clipn.paired import PairedTokens
 from clipn.steps import per_epoch
-from clipn.store import FeatureStore, RowGroup, unit_norm
-from clipn.tokens import TokenLists
 from clipn.utils.memory import release_free_blocks
 from clipn.utils.prefetch import ahead
 

@@ -18,13 +18,13 @@ from clipn.class_text import sentences
 from clipn.config import TrainParams
 from clipn.distributed import Group
 from clipn.errors import Interrupted, MissingInput, OtherRun
+from clipn.features.store import FeatureStore
 from clipn.held_out import HeldOut
 from clipn.models import backbone, no_encoder
 from clipn.models.backbone import Backbone
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.paired import PairedTokens
 from clipn.steps import Step, StepLog
-from clipn.store import FeatureStore
 from clipn.stream import Draws, PairStream
 
 CHECKPOINTS = "checkpoints"

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clipn.errors import BackboneMismatch, InvalidData, MissingInput, NonFinite
-from clipn.feature_rows import METADATA_KEY, unit_norm
-from clipn.features import encode_texts
+from clipn.features.encode import encode_texts
+from clipn.features.rows import METADATA_KEY, unit_norm
 from clipn.models.backbone import Backbone
 from clipn.utils.files import atomic_path
 from clipn.utils.progress import Progress, silent

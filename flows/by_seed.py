@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from clipn import paths, scores
 from clipn.config import Params
+from clipn.features.lookup import Images
 from clipn.fitted import BySeed
-from clipn.lookup import Images
 from clipn.models.backbone import Backbone
 from flows import evidence
 from flows.evidence import Sets

@@ -10,10 +10,10 @@ from clipn import class_text, config, duplicates, paths, scores, words
 from clipn.config import BenchmarkParams, Params
 from clipn.data import manifest
 from clipn.errors import InvalidData
+from clipn.features.store import FeatureBatch, FeatureStore
 from clipn.models import no_encoder
 from clipn.models.backbone import Backbone
 from clipn.scores import Evidence
-from clipn.store import FeatureBatch, FeatureStore
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.states import Failed
 
-from clipn import features
 from clipn.config import FeaturesParams
 from clipn.errors import ClipnError
-from clipn.features import ShardTask
+from clipn.features import encode
+from clipn.features.encode import ShardTask
+from clipn.features.store import FeatureMeta
 from clipn.models.backbone import Backbone
-from clipn.store import FeatureMeta
 from flows.stage import StageProgress
 
 
@@ -21,7 +21,7 @@ def encode_one(
 ) -> Any:
     """Make it and give its report. An error of the input's makes the task run fail at once."""
     try:
-        return features.encode_shard(
+        return encode.encode_shard(
             shard, clip, meta, params, workers=workers, progress=StageProgress(f"images of {name}")
         )
     except ClipnError as error:

@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 
 from clipn.data import manifest, tars
-from clipn.feature_rows import FeatureBatch, FeatureMeta
-from clipn.feature_writer import write_shard
-from clipn.lookup import Images
-from clipn.store import FeatureStore, write_index
+from clipn.features.lookup import Images
+from clipn.features.rows import FeatureBatch, FeatureMeta
+from clipn.features.store import FeatureStore, write_index
+from clipn.features.writer import write_shard
 
 MAX_PIXELS = 10_000
 

@@ -14,15 +14,15 @@ import open_clip
 import torch
 from PIL import Image
 
-from clipn import features
 from clipn.config import FeaturesParams
 from clipn.data import manifest, tars
-from clipn.lookup import Images
+from clipn.features import encode
+from clipn.features.lookup import Images
+from clipn.features.store import FeatureStore, write_index
 from clipn.models import backbone, no_encoder
 from clipn.models.backbone import Backbone
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.pretrain import preprocess_cfg
-from clipn.store import FeatureStore, write_index
 from tests.conftest import TINY
 
 PARAMS = FeaturesParams(batch_size=8, max_pixels=10_000, max_dropped=0.0, views=0, view_scale=(0.5, 1.0), patches=False)
@@ -71,9 +71,9 @@ def write_set(
             for i, (key, data) in enumerate(files.items())
         ],
     )
-    meta = features.describe(clip, PARAMS, "evaluation", classes)
-    (task,) = features.plan(folder, folder, store or folder / "features")
-    features.encode_shard(task, clip, meta, PARAMS)
+    meta = encode.describe(clip, PARAMS, "evaluation", classes)
+    (task,) = encode.plan(folder, folder, store or folder / "features")
+    encode.encode_shard(task, clip, meta, PARAMS)
     write_index(task.out.parent, [task.out])
     return Images(FeatureStore.open(task.out.parent), folder / "manifest.parquet", folder)
 

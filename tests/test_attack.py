@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from clipn import attack, crops
+from clipn import attack
 from clipn.attack import losses, move, smoothness
 from clipn.config import AttackParams
-from clipn.crops import Crops
 from clipn.errors import NonFinite
+from clipn.features import crops
+from clipn.features.crops import Crops
 from clipn.models.backbone import Backbone
 from tests.conftest import TINY
 from tests.small_sets import RESNET, picture, tiny

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipn import attack_pairs, crops
+from clipn import attack_pairs
 from clipn.attack_pairs import TILE, Pair, draw
 from clipn.data import tars
 from clipn.errors import InvalidData
+from clipn.features import crops
 from tests.small_sets import PARAMS, picture, tiny, write_set
 
 OOD = {"near": [f"n{i}" for i in range(5)], "far": [f"f{i}" for i in range(9)], "tiny": ["t0"]}

@@ -9,7 +9,7 @@ import pytest
 
 from clipn import attack_report, fitted, scores
 from clipn.attack_report import Moved
-from clipn.feature_rows import FeatureBatch, FeatureMeta
+from clipn.features.rows import FeatureBatch, FeatureMeta
 from clipn.metrics.detection import auroc
 from clipn.scores import Evidence
 from tests.training_data import unit

@@ -12,13 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from clipn import attack_study, features, fitted, scores
+from clipn import attack_study, fitted, scores
 from clipn.attack_study import Attacked
 from clipn.config import AttackParams, BenchmarkParams
 from clipn.data import tars
 from clipn.data.manifest import Entry
-from clipn.feature_inputs import Inputs
-from clipn.lookup import Images
+from clipn.features import encode
+from clipn.features.inputs import Inputs
+from clipn.features.lookup import Images
 from clipn.metrics.detection import auroc
 from clipn.models.backbone import Backbone
 from clipn.scores import Evidence
@@ -106,7 +107,7 @@ def encoded(clip: Backbone, files: list[bytes], takes: Kind) -> np.ndarray:
     """Saved pictures through the ordinary path of images."""
     pixels = torch.stack([clip.preprocess(Image.open(io.BytesIO(data))) for data in files])[:, None]
     inputs = Inputs([Entry(str(i), "") for i in range(len(files))], pixels, None, unreadable=0)
-    found = features.encode(inputs, clip, features.describe(clip, PARAMS, "evaluation"))()
+    found = encode.encode(inputs, clip, encode.describe(clip, PARAMS, "evaluation"))()
     assert found.pooled is not None
     stored = replace(found, image=found.image.astype(np.float16), pooled=found.pooled.astype(np.float16))
     return scores.features_of(stored, takes)

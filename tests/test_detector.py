@@ -14,12 +14,12 @@ from PIL import Image
 from clipn import Detector, cli
 from clipn.class_text import class_evidence, sentences
 from clipn.errors import BackboneMismatch, InvalidData, InvalidParams
-from clipn.feature_rows import FeatureMeta
-from clipn.feature_writer import write_shard
+from clipn.features.rows import FeatureMeta
+from clipn.features.store import write_index
+from clipn.features.writer import write_shard
 from clipn.models import backbone, no_encoder
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.pretrain import preprocess_cfg
-from clipn.store import write_index
 from tests.conftest import TINY
 
 CLASSES = ["sun", "cloud", "umbrella"]

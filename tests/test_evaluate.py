@@ -10,8 +10,8 @@ import pytest
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData, NonFinite
 from clipn.evaluate import Evaluation, evaluate
+from clipn.features.store import FeatureBatch
 from clipn.scores import Evidence
-from clipn.store import FeatureBatch
 
 BENCHMARK = BenchmarkParams(id="known", ood=("near", "far"))
 EVIDENCE = Evidence(

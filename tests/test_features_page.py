@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from clipn.store import METADATA_KEY, ROW_GROUP, FeatureBatch, FeatureMeta, write_shard
-from clipn.tokens import TokenLists
+from clipn.features.store import METADATA_KEY, ROW_GROUP, FeatureBatch, FeatureMeta, write_shard
+from clipn.features.tokens import TokenLists
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs/features.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ import pytest
 
 from clipn import fitted, scores
 from clipn.errors import NonFinite
-from clipn.feature_rows import FeatureBatch, FeatureMeta
+from clipn.features.rows import FeatureBatch, FeatureMeta
 from clipn.scores import Evidence
 from tests.training_data import unit
 

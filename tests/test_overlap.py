@@ -11,7 +11,7 @@ from PIL import Image
 from clipn import duplicates, overlap
 from clipn.config import BenchmarkParams
 from clipn.errors import BackboneMismatch
-from clipn.lookup import Images
+from clipn.features.lookup import Images
 from clipn.overlap import PAIRS, Overlap
 from tests.overlap_data import MAX_PIXELS, Picture, write_images
 

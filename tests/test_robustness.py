@@ -10,13 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from clipn import crops, fitted, scores
+from clipn import fitted, scores
 from clipn.config import BenchmarkParams
 from clipn.corruptions import Corruption, blur, noise
 from clipn.errors import InvalidData
-from clipn.feature_rows import unit_norm
-from clipn.features import encode_images
-from clipn.lookup import Images
+from clipn.features import crops
+from clipn.features.encode import encode_images
+from clipn.features.lookup import Images
+from clipn.features.rows import unit_norm
 from clipn.metrics.detection import auroc
 from clipn.models.backbone import Backbone
 from clipn.robustness import Renaming, Study, synonyms

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from clipn import feature_writer, stream
+from clipn import stream
 from clipn.errors import InvalidData, InvalidParams
+from clipn.features import writer
+from clipn.features.store import FeatureStore
 from clipn.paired import PairedTokens
-from clipn.store import FeatureStore
 from clipn.stream import Batch, Draws, PairStream
 from clipn.templates import Pair
 from tests.training_data import END, START, write_pairs
@@ -26,7 +27,7 @@ PROMPTS = Draws(n_prompts=3, mean=True)
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureStore:
     """Shards of very different sizes, in row groups of 20."""
-    monkeypatch.setattr(feature_writer, "ROW_GROUP", 20)
+    monkeypatch.setattr(writer, "ROW_GROUP", 20)
     return FeatureStore.open(write_pairs(tmp_path, SHARDS))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clipn.store import FeatureBatch, FeatureMeta, TokenLists, write_index, write_shard
+from clipn.features.store import FeatureBatch, FeatureMeta, TokenLists, write_index, write_shard
 
 START, END = 49406, 49407
 

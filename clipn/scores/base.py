@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from clipn.feature_rows import FeatureBatch, unit_norm
+from clipn.features.rows import FeatureBatch, unit_norm
 from clipn.word_features import WordFeatures
 
 Array = NDArray[np.float32]

@@ -58,7 +58,7 @@ class _Neighbours:
 
     def _nearest(self, images: Array) -> tuple[Array, NDArray[np.int64]]:
         """Cosines and rows of the nearest ID images, from near to far."""
-        from clipn.nearest import Nearest
+        from clipn.features.nearest import Nearest
 
         search = Nearest(directions(images), -np.inf, min(self.k, len(self._known)), self._known.device)
         for block in self._known.split(CPU_BLOCK if self._known.device.type == "cpu" else GPU_BLOCK):

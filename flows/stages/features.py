@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipn import config, features, paths
+from clipn import config, paths
+from clipn.features import encode
 from flows.shards import encode_all, load
 from flows.stage import stage
 
@@ -14,6 +15,6 @@ def run() -> dict[str, Any]:
     """Compute everything frozen once, so that training touches nothing but the no encoder."""
     params = config.load()
     clip = load(paths.BACKBONE)
-    tasks = features.plan(paths.DOWNLOAD, paths.DOWNLOAD / "shards", paths.WORK / "features" / "train")
-    meta = features.describe(clip, params.features, "training")
+    tasks = encode.plan(paths.DOWNLOAD, paths.DOWNLOAD / "shards", paths.WORK / "features" / "train")
+    meta = encode.describe(clip, params.features, "training")
     return encode_all(tasks, clip, meta, params.features, paths.TRAIN_FEATURES, paths.BACKBONE)

@@ -8,8 +8,8 @@ from typing import Any
 
 from clipn import config, overlap, paths
 from clipn.duplicates import ID, TRAINING
-from clipn.lookup import Images
-from clipn.store import FeatureStore
+from clipn.features.lookup import Images
+from clipn.features.store import FeatureStore
 from clipn.utils import files
 from flows import machine
 from flows.stage import StageProgress, stage

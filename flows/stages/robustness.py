@@ -6,8 +6,9 @@ from typing import Any
 
 from prefect.artifacts import create_table_artifact
 
-from clipn import config, corruptions, fitted, paths, robustness, sampling, wordnet
+from clipn import config, corruptions, fitted, paths, robustness, wordnet
 from clipn.config import Params
+from clipn.features import select
 from clipn.fitted import BySeed
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
@@ -40,7 +41,7 @@ def run(benchmark: str) -> dict[str, Any]:
     names = (sets.benchmark.id, *sets.benchmark.ood)
     result = study.run(
         by_seed.images(sets),
-        {name: sampling.some(sets.stores[name], options.images, left_out.get(name, ())) for name in names},
+        {name: select.some(sets.stores[name], options.images, left_out.get(name, ())) for name in names},
         corruptions.chosen(options),
         _renamings(params, sets, clip, known),
         StageProgress("corrupted images"),

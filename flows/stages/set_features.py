@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipn import config, features, paths
+from clipn import config, paths
+from clipn.features import encode
 from clipn.utils import files
 from flows.shards import encode_all, load
 from flows.stage import stage
@@ -16,6 +17,6 @@ def run(name: str) -> dict[str, Any]:
     params = config.load()
     clip = load(paths.BACKBONE)
     folder = paths.SETS / name
-    meta = features.describe(clip, params.features, "evaluation", files.read_json(folder / "classes.json"))
-    tasks = features.plan(folder, folder, paths.WORK / "features" / "sets" / name)
+    meta = encode.describe(clip, params.features, "evaluation", files.read_json(folder / "classes.json"))
+    tasks = encode.plan(folder, folder, paths.WORK / "features" / "sets" / name)
     return encode_all(tasks, clip, meta, params.features, paths.SET_FEATURES / name, paths.BACKBONE)

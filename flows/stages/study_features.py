@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipn import config, features, paths
+from clipn import config, paths
+from clipn.features import encode
 from clipn.utils import files
 from flows.shards import encode_all, load
 from flows.stage import stage
@@ -21,8 +22,8 @@ def run(name: str) -> dict[str, Any]:
     reports = {}
     for key in sets:
         source = paths.SETS / key
-        meta = features.describe(clip, params.features, "evaluation", files.read_json(source / "classes.json"))
-        tasks = features.plan(source, source, paths.WORK / "study" / name / key)
+        meta = encode.describe(clip, params.features, "evaluation", files.read_json(source / "classes.json"))
+        tasks = encode.plan(source, source, paths.WORK / "study" / name / key)
         reports[key] = encode_all(tasks, clip, meta, params.features, folder / "features" / key, folder / "backbone")
     images = sum(report["counts"]["out"] for report in reports.values())
     return {"counts": {"images": images, "sets": len(sets)}, "sets": reports}

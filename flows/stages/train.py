@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from clipn import config, paths, steps
-from clipn.store import FeatureStore
+from clipn.features.store import FeatureStore
 from flows import machine
 from flows.ray import cluster
 from flows.stage import stage

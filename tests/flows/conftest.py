@@ -19,15 +19,16 @@ import yaml
 from prefect.settings import PREFECT_SERVER_API_PORT, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
-from clipn import config, duplicates, features, profiles
+from clipn import config, duplicates, profiles
 from clipn.data import manifest
 from clipn.data.manifest import Entry
-from clipn.feature_rows import FeatureBatch
-from clipn.feature_writer import write_shard
+from clipn.features import encode
+from clipn.features.rows import FeatureBatch
+from clipn.features.store import write_index
+from clipn.features.writer import write_shard
 from clipn.models import backbone, no_encoder
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.pretrain import preprocess_cfg
-from clipn.store import write_index
 from flows import server
 from tests.conftest import ROOT, TINY
 from tests.waiting import wait_until
@@ -125,7 +126,7 @@ def scored_project(tiny_clip: torch.nn.Module, tmp_path: Path, monkeypatch: pyte
     backbone.save(tiny_clip, TINY, preprocess_cfg(TINY), "data/backbone")
     clip = backbone.load("data/backbone")
     rng = np.random.default_rng(0)
-    meta = features.describe(clip, params.features, "evaluation", ("sun", "cloud"))
+    meta = encode.describe(clip, params.features, "evaluation", ("sun", "cloud"))
     for name in ("pictographs", "greek", "digits", "pictographs_fit"):
         folder = Path("data/features/sets") / name
         folder.mkdir(parents=True)

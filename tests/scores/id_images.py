@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clipn.feature_rows import FeatureBatch
+from clipn.features.rows import FeatureBatch
 from clipn.linear_probe import LinearProbe
 from clipn.scores.base import Array, Evidence
 

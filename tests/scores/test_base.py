@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clipn.feature_rows import FeatureBatch
+from clipn.features.rows import FeatureBatch
 from clipn.scores.base import Evidence, directions, features_of
 
 IMAGE = np.array([[3, 4], [0, 2]], np.float16)

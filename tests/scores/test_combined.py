@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from clipn.feature_rows import FeatureBatch
+from clipn.features.rows import FeatureBatch
 from clipn.scores import ATD, Evidence
 from clipn.scores.combined import ATDNegLabel, NegATD
 from clipn.scores.negative_labels import NegLabel

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import logsumexp
 from sklearn.neighbors import NearestNeighbors
 
-from clipn import nearest
+from clipn.features import nearest
 from clipn.scores import Classifies, neighbours
 from clipn.scores.neighbours import KNN, OneNN
 from tests.scores.id_images import DEGENERATE, FEATURES, IMAGES, LABELS, degenerate, evidence

@@ -11,7 +11,7 @@ from scipy.special import logsumexp, softmax
 
 from clipn import linear_probe
 from clipn.errors import InvalidData
-from clipn.feature_rows import FeatureBatch, unit_norm
+from clipn.features.rows import FeatureBatch, unit_norm
 from clipn.scores import Classifies, Evidence, probe
 from clipn.scores.probe import PLP, OnProbe, ProbeEnergy, ProbeMSP
 from tests.scores.id_images import DEGENERATE, FEATURES, IMAGES, LABELS, degenerate, evidence

@@ -7,7 +7,7 @@ import pytest
 
 from clipn import scores
 from clipn.errors import InvalidParams
-from clipn.feature_rows import FeatureBatch
+from clipn.features.rows import FeatureBatch
 from clipn.scores import Evidence
 from clipn.word_features import WordFeatures
 

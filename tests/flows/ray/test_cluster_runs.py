@@ -27,7 +27,7 @@ from clipn import steps
 from clipn.data import tars
 from clipn.data.download import download
 from clipn.errors import ClipnError
-from clipn.features import ShardTask, describe, plan
+from clipn.features.encode import ShardTask, describe, plan
 from clipn.models import backbone
 from clipn.pretrain import preprocess_cfg
 from flows import shards, trainer
@@ -38,8 +38,8 @@ from flows.stages.download import place
 from tests.conftest import ROOT, TINY
 from tests.data.download.test_download import PARAMS as DOWNLOAD
 from tests.data.download.test_download import picture, write_captions
+from tests.features.test_encode import PARAMS, folder_of, png
 from tests.flows.ray_cluster import LocalCluster, Node
-from tests.test_features import PARAMS, folder_of, png
 from tests.waiting import wait_until
 
 HIDDEN = "hidden"

@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from clipn import nearest
-from clipn.nearest import Matches, Nearest
+from clipn.features import nearest
+from clipn.features.nearest import Matches, Nearest
 
 
 def unit(rows: int, seed: int) -> NDArray[np.float32]:

@@ -22,12 +22,12 @@ from clipn.config import FeaturesParams
 from clipn.data import manifest
 from clipn.data.manifest import Entry
 from clipn.errors import InvalidData, InvalidParams
-from clipn.feature_inputs import Inputs, Loader, read
+from clipn.features.inputs import Inputs, Loader, read
+from clipn.features.store import FeatureBatch, FeatureMeta, write_shard
+from clipn.features.tokens import TokenLists
 from clipn.models import image_tower
 from clipn.models.backbone import Backbone
 from clipn.models.image_tower import Encoded
-from clipn.store import FeatureBatch, FeatureMeta, write_shard
-from clipn.tokens import TokenLists
 from clipn.utils.files import sha256, write_text
 from clipn.utils.progress import Progress, silent
 from clipn.utils.timing import Phases

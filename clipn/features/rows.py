@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from clipn.tokens import TokenLists
+from clipn.features.tokens import TokenLists
 
 METADATA_KEY = b"clipn"
 

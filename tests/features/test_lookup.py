@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from clipn import lookup
 from clipn.data import tars
 from clipn.errors import InvalidData, MissingInput
-from clipn.lookup import Images
+from clipn.features import lookup
+from clipn.features.lookup import Images
 from tests.overlap_data import MAX_PIXELS, Picture, write_images
 
 PICTURES = [Picture(seed, 0, form) for seed, form in enumerate(["png", "webp", "jpg"])]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from clipn import crops
+from clipn.features import crops
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
 from tests.conftest import TINY

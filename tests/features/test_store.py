@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from clipn.errors import BackboneMismatch, InvalidData, MissingInput, NonFinite
-from clipn.store import ROW_GROUP, FeatureBatch, FeatureMeta, FeatureStore, unit_norm, write_index, write_shard
-from clipn.tokens import TokenLists
+from clipn.features.store import ROW_GROUP, FeatureBatch, FeatureMeta, FeatureStore, unit_norm, write_index, write_shard
+from clipn.features.tokens import TokenLists
 
 EVALUATION = FeatureMeta(
     dim=4, backbone="abc", preprocess="size=32", logit_scale=20.0, kind="evaluation", classes=("sun", "cloud")

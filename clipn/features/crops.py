@@ -18,9 +18,10 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torch import Tensor
 
-from clipn import features, sampling
-from clipn.feature_rows import FeatureBatch, FeatureMeta
-from clipn.lookup import Images
+from clipn.features import encode as features
+from clipn.features import select
+from clipn.features.lookup import Images
+from clipn.features.rows import FeatureBatch, FeatureMeta
 from clipn.models.backbone import Backbone
 
 Crops = NDArray[np.uint8]
@@ -86,7 +87,7 @@ def encode(
         classes = np.full(len(part), -1, np.int32) if labels is None else labels[rows]
         found.append(replace(_stored(encoded), keys=keys[rows], label=classes))
         done += len(part)
-    return sampling.join(found)
+    return select.join(found)
 
 
 def _stored(batch: FeatureBatch) -> FeatureBatch:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipn import feature_writer, sampling
-from clipn.store import FeatureBatch, FeatureMeta, FeatureStore, write_index, write_shard
+from clipn.features import select
+from clipn.features import writer as feature_writer
+from clipn.features.store import FeatureBatch, FeatureMeta, FeatureStore, write_index, write_shard
 
 
 @pytest.fixture
@@ -25,34 +26,34 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureStore:
 
 
 def test_evenly_takes_both_ends() -> None:
-    assert sampling.evenly(10, 4).tolist() == [0, 3, 6, 9]
-    assert sampling.evenly(3, 5).tolist() == [0, 1, 2]
-    assert sampling.evenly(0, 5).tolist() == []
+    assert select.evenly(10, 4).tolist() == [0, 3, 6, 9]
+    assert select.evenly(3, 5).tolist() == [0, 1, 2]
+    assert select.evenly(0, 5).tolist() == []
 
 
 def test_shares_are_equal_as_far_as_the_sets_go() -> None:
-    assert sampling.shares(9, [10, 10, 10]) == [3, 3, 3]
-    assert sampling.shares(10, [100, 2, 100]) == [4, 2, 4]
-    assert sampling.shares(50, [3, 4]) == [3, 4]
-    assert sum(sampling.shares(64, [500] * 9)) == 64
-    assert set(sampling.shares(64, [500] * 9)) == {7, 8}
+    assert select.shares(9, [10, 10, 10]) == [3, 3, 3]
+    assert select.shares(10, [100, 2, 100]) == [4, 2, 4]
+    assert select.shares(50, [3, 4]) == [3, 4]
+    assert sum(select.shares(64, [500] * 9)) == 64
+    assert set(select.shares(64, [500] * 9)) == {7, 8}
 
 
 def test_a_stream_belongs_to_its_names() -> None:
-    first = sampling.stream("noise", 3).normal(size=4)
-    assert (sampling.stream("noise", 3).normal(size=4) == first).all()
-    assert (sampling.stream("noise", 4).normal(size=4) != first).all()
-    assert sampling.stream("ab", "c").random() != sampling.stream("a", "bc").random()
+    first = select.stream("noise", 3).normal(size=4)
+    assert (select.stream("noise", 3).normal(size=4) == first).all()
+    assert (select.stream("noise", 4).normal(size=4) != first).all()
+    assert select.stream("ab", "c").random() != select.stream("a", "bc").random()
 
 
 def test_keys_and_rows_of_a_store(store: FeatureStore) -> None:
-    assert sampling.keys_of(store, {"b", "j"}) == list("acdefghi")
-    assert sampling.some(store, 3) == ["a", "e", "j"]
-    assert sampling.some(store, 3, {"a", "e"}) == ["b", "g", "j"]
-    taken = sampling.take(store, ["h", "a", "h", "d"], ["label", "pooled"])
+    assert select.keys_of(store, {"b", "j"}) == list("acdefghi")
+    assert select.some(store, 3) == ["a", "e", "j"]
+    assert select.some(store, 3, {"a", "e"}) == ["b", "g", "j"]
+    taken = select.take(store, ["h", "a", "h", "d"], ["label", "pooled"])
     assert list(taken.keys) == ["h", "a", "h", "d"]
     assert taken.pooled is not None
     assert taken.pooled[:, 0].tolist() == [7, 0, 7, 3]
     assert taken.label is not None
     assert taken.label.tolist() == [7, 0, 7, 3]
-    assert sampling.take(store, ["c"], ["label"]).pooled is None
+    assert select.take(store, ["c"], ["label"]).pooled is None

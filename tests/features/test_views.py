@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 
-from clipn import augment
-from clipn.augment import RATIO, crop_box, generator, squash, view
+from clipn.features import views
+from clipn.features.views import RATIO, crop_box, generator, squash, view
 from clipn.models import backbone
 from clipn.pretrain import preprocess_cfg
 from tests.conftest import TINY
@@ -104,7 +104,7 @@ def test_a_box_that_covers_a_square_image_gives_the_centre_crop(
     }
     backbone.save(tiny_clip, TINY, config, tmp_path / "clip")
     clip = backbone.load(tmp_path / "clip")
-    monkeypatch.setattr(augment, "crop_box", lambda width, height, *_: (0, 0, width, height))
+    monkeypatch.setattr(views, "crop_box", lambda width, height, *_: (0, 0, width, height))
     for side in (16, 20, 41):
         image = picture(side, side)
         torch.testing.assert_close(

@@ -12,11 +12,11 @@ import torch
 
 from clipn.data import images
 from clipn.data.manifest import Entry
-from clipn.feature_inputs import BATCHES_AHEAD, Loader, Sample, read
-from clipn.features import describe
+from clipn.features.encode import describe
+from clipn.features.inputs import BATCHES_AHEAD, Loader, Sample, read
 from clipn.models.backbone import Backbone
 from clipn.utils.timing import Phases
-from tests.test_features import PARAMS, clip, folder_of, one_task, png
+from tests.features.test_encode import PARAMS, clip, folder_of, one_task, png
 
 __all__ = ["clip"]  # the fixture
 

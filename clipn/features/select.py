@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from clipn.feature_rows import FeatureBatch
-from clipn.store import FeatureStore, RowGroup
+from clipn.features.rows import FeatureBatch
+from clipn.features.store import FeatureStore, RowGroup
 
 Rows = NDArray[np.intp]
 

@@ -13,16 +13,16 @@ import pytest
 import torch
 from PIL import Image
 
-from clipn import augment
 from clipn.config import FeaturesParams
 from clipn.data import images, manifest, tars
 from clipn.data.manifest import Entry
 from clipn.errors import InvalidData, InvalidParams, NonFinite
-from clipn.features import ShardTask, describe, encode_shard, plan
+from clipn.features import views
+from clipn.features.encode import ShardTask, describe, encode_shard, plan
+from clipn.features.store import FeatureStore, unit_norm, write_index
 from clipn.models import backbone, image_tower
 from clipn.models.backbone import Backbone
 from clipn.pretrain import preprocess_cfg
-from clipn.store import FeatureStore, unit_norm, write_index
 from tests.conftest import TINY
 
 PARAMS = FeaturesParams(batch_size=4, max_pixels=10_000, max_dropped=0.2, views=0, view_scale=(0.5, 1.0), patches=False)
@@ -143,10 +143,10 @@ def test_views_are_features_of_random_crops(clip: Backbone, tmp_path: Path, monk
     assert second.views is not None
     np.testing.assert_allclose(unit_norm(first.image), unit_norm(second.image), atol=1e-3)
     np.testing.assert_allclose(first.views.astype(np.float32), second.views.astype(np.float32), atol=1e-3)
-    whole = augment.squash(clip.model)
+    whole = views.squash(clip.model)
     for row, content in enumerate(contents):
         image = images.decode(content, 10_000)
-        crops = torch.stack([augment.view(image, f"{row:04d}", number, (0.5, 1.0), whole) for number in range(2)])
+        crops = torch.stack([views.view(image, f"{row:04d}", number, (0.5, 1.0), whole) for number in range(2)])
         expected = clip.model.encode_image(crops, normalize=True).numpy()
         np.testing.assert_allclose(unit_norm(first.views[row]), expected, atol=1e-3)
         centre = clip.model.encode_image(clip.preprocess(image)[None], normalize=True).numpy()

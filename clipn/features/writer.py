@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clipn.errors import NonFinite
-from clipn.feature_rows import FeatureBatch, FeatureMeta
+from clipn.features.rows import FeatureBatch, FeatureMeta
 from clipn.utils.files import atomic_path
 
 ROW_GROUP = 4096

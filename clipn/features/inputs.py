@@ -20,13 +20,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clipn import augment
 from clipn.config import FeaturesParams
 from clipn.data import images, tars
 from clipn.data.manifest import Entry
 from clipn.errors import InvalidData
+from clipn.features import views as augment
+from clipn.features.store import FeatureMeta
 from clipn.models.backbone import Backbone
-from clipn.store import FeatureMeta
 from clipn.utils.prefetch import ahead
 from clipn.utils.timing import Phases
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clipn.tokens import TokenLists
+from clipn.features.tokens import TokenLists
 
 ROWS = [[1, 2, 3], [], [4, 5], [6]]
 LISTS = TokenLists.of([np.array(row, np.int32) for row in ROWS])

@@ -16,7 +16,7 @@ from PIL import Image
 from clipn.data import images, manifest, tars
 from clipn.data.manifest import Entry
 from clipn.errors import InvalidData, MissingInput
-from clipn.store import FeatureStore
+from clipn.features.store import FeatureStore
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""From tars to cached features, and looking them up again."""

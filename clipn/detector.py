@@ -22,7 +22,7 @@ from clipn.models import backbone as backbones
 from clipn.models import no_encoder
 from clipn.models.backbone import Backbone
 from clipn.scores import DecidesAlone, Evidence, Score
-from clipn.word_features import WordFeatures
+from clipn.scores.word_features import WordFeatures
 
 BATCH = 64
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipn.features.rows import FeatureBatch, unit_norm
-from clipn.word_features import WordFeatures
+from clipn.scores.word_features import WordFeatures
 
 Array = NDArray[np.float32]
 Kind = Literal["image", "pooled", "patches"]

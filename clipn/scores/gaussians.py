@@ -24,7 +24,7 @@ class Mahalanobis:
     leaves it out altogether). All is in double precision.
 
     With fewer images than features Σ is singular, and the study's code has no answer to that. Here no direction
-    has less than `clipn.gaussians.FLOOR` of the mean variance, so what ID images never do is far from all of them. A
+    has less than `clipn.scores.shared_covariance.FLOOR` of the mean variance, so what ID images never do is far from all of them. A
     pseudo-inverse would ignore these directions, and the relative distance with it can prefer OOD images, since Σ_0
     spans more directions than Σ. If no class has two different images, Σ is the identity.
     """
@@ -34,7 +34,7 @@ class Mahalanobis:
     takes: ClassVar[Kind] = "pooled"
 
     def fit(self, evidence: Evidence) -> Self:
-        from clipn.gaussians import Gaussians
+        from clipn.scores.shared_covariance import Gaussians
 
         assert evidence.labels is not None  # `needs` says so, and `scores.fit` checks it
         self._classes, groups = np.unique(evidence.labels, return_inverse=True)
@@ -62,7 +62,7 @@ class RelativeMahalanobis(Mahalanobis):
     name: ClassVar[str] = "rMahalanobis"
 
     def fit(self, evidence: Evidence) -> Self:
-        from clipn.gaussians import Gaussians
+        from clipn.scores.shared_covariance import Gaussians
 
         super().fit(evidence)
         features = evidence.fit_features(self.takes)

@@ -8,7 +8,7 @@ import numpy as np
 
 from clipn.errors import InvalidParams
 from clipn.scores.base import Array, Evidence, Kind
-from clipn.word_features import WordFeatures
+from clipn.scores.word_features import WordFeatures
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,7 +12,7 @@ from scipy.special import logsumexp, softmax
 from clipn.scores.base import Array, Evidence, Kind
 
 if TYPE_CHECKING:
-    from clipn.linear_probe import LinearProbe
+    from clipn.scores.linear_probe import LinearProbe
 
 BLOCK = 8192
 """Images whose cosines with all classes are in memory at a time."""
@@ -26,7 +26,7 @@ def probe_of(evidence: Evidence) -> LinearProbe:
         InvalidData: an image's class is not among the class names.
         NonFinite: a feature is NaN or infinite.
     """
-    from clipn import linear_probe
+    from clipn.scores import linear_probe
 
     if evidence not in _TRAINED:
         assert evidence.labels is not None  # `needs` says so, and `scores.fit` checks it
@@ -92,7 +92,7 @@ class PLP(ProbeMSP):
     needs: ClassVar[frozenset[str]] = frozenset({"images", "yes"})
 
     def fit(self, evidence: Evidence) -> Self:
-        from clipn import linear_probe
+        from clipn.scores import linear_probe
 
         assert evidence.yes is not None  # `needs` says so, and `scores.fit` checks it
         images = evidence.fit_features("image")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clipn import linear_probe
-from clipn.scores import probe
+from clipn.scores import linear_probe, probe
 from tests.scores.id_images import PROBE
 
 

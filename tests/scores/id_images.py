@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from clipn.features.rows import FeatureBatch
-from clipn.linear_probe import LinearProbe
 from clipn.scores.base import Array, Evidence
+from clipn.scores.linear_probe import LinearProbe
 
 LABELS = np.repeat(np.arange(3, dtype=np.int32), 10)
 

@@ -10,7 +10,7 @@ from clipn.features.rows import FeatureBatch
 from clipn.scores import ATD, Evidence
 from clipn.scores.combined import ATDNegLabel, NegATD
 from clipn.scores.negative_labels import NegLabel
-from clipn.word_features import WordFeatures
+from clipn.scores.word_features import WordFeatures
 
 RNG = np.random.default_rng(1)
 

@@ -7,10 +7,9 @@ import pytest
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from clipn import gaussians
-from clipn.gaussians import FLOOR
-from clipn.scores import Classifies
+from clipn.scores import Classifies, shared_covariance
 from clipn.scores.gaussians import Mahalanobis, RelativeMahalanobis
+from clipn.scores.shared_covariance import FLOOR
 from tests.scores.id_images import DEGENERATE, FEATURES, IMAGES, LABELS, degenerate, evidence
 
 MEANS = np.stack([FEATURES[c == LABELS].mean(axis=0, dtype=float) for c in range(3)])
@@ -28,7 +27,7 @@ PYTORCH_OOD_RELATIVE = [
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gaussians, "BLOCK", 7)
+    monkeypatch.setattr(shared_covariance, "BLOCK", 7)
 
 
 def test_scikit_learn() -> None:

@@ -12,7 +12,7 @@ from clipn.errors import InvalidParams
 from clipn.scores import negative_labels
 from clipn.scores.base import Evidence
 from clipn.scores.negative_labels import CSP, NegLabel, negatives
-from clipn.word_features import WordFeatures
+from clipn.scores.word_features import WordFeatures
 from tests.training_data import unit
 
 YES = np.eye(2, dtype=np.float32)

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp, softmax
 
-from clipn import linear_probe
 from clipn.errors import InvalidData
 from clipn.features.rows import FeatureBatch, unit_norm
-from clipn.scores import Classifies, Evidence, probe
+from clipn.scores import Classifies, Evidence, linear_probe, probe
 from clipn.scores.probe import PLP, OnProbe, ProbeEnergy, ProbeMSP
 from tests.scores.id_images import DEGENERATE, FEATURES, IMAGES, LABELS, degenerate, evidence
 

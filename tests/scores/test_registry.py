@@ -9,7 +9,7 @@ from clipn import scores
 from clipn.errors import InvalidParams
 from clipn.features.rows import FeatureBatch
 from clipn.scores import Evidence
-from clipn.word_features import WordFeatures
+from clipn.scores.word_features import WordFeatures
 
 RNG = np.random.default_rng(0)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clipn.word_features import WordFeatures
+from clipn.scores.word_features import WordFeatures
 
 WORDS = WordFeatures(
     ("Ice cream", "dog", "bright", "bright scene"),

@@ -7,9 +7,9 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from clipn import linear_probe
 from clipn.errors import InvalidData, NonFinite
-from clipn.linear_probe import LinearProbe, train
+from clipn.scores import linear_probe
+from clipn.scores.linear_probe import LinearProbe, train
 
 RNG = np.random.default_rng(0)
 CENTRES = RNG.normal(size=(4, 12))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clipn import gaussians
-from clipn.gaussians import FLOOR, Gaussians
+from clipn.scores import shared_covariance
+from clipn.scores.shared_covariance import FLOOR, Gaussians
 
 
 @pytest.mark.parametrize("block", [3, 8192])
 def test_distances_by_numpy(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gaussians, "BLOCK", block)
+    monkeypatch.setattr(shared_covariance, "BLOCK", block)
     rng = np.random.default_rng(0)
     features = (rng.normal(size=(50, 3)) @ rng.normal(size=(3, 3)) + 100).astype(np.float32)
     groups = np.arange(50) % 2

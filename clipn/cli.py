@@ -16,9 +16,10 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Column, Table
 
-from clipn import scores, sets_command, templates, train_command
+from clipn import scores, sets_command, train_command
 from clipn.data import images
 from clipn.errors import ClipnError, Interrupted, InvalidData, InvalidParams, MissingInput
+from clipn.prompts import templates
 from clipn.utils.files import read_json
 
 SETS = Path("data/sets")
@@ -218,8 +219,8 @@ def _words(options: argparse.Namespace) -> Any:
     """The word list that the pipeline encoded, if the score needs one."""
     if "words" not in scores.REGISTRY[options.score].needs:
         return None
-    from clipn import words
     from clipn.models.backbone import fingerprint
+    from clipn.prompts import words
 
     return words.read(WORDS / words.FILE, fingerprint(options.backbone))
 

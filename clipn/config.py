@@ -166,7 +166,7 @@ class CheckParams:
     images: Count
     """How many images of each set are taken, spread evenly over it."""
     templates: str
-    """Name of a template set of `clipn.templates`."""
+    """Name of a template set of `clipn.prompts.templates`."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -190,7 +190,7 @@ class TrainParams:
     draw_mean: bool
     """Whether a caption may also draw the prompts' mean, which is what testing uses."""
     paired_templates: str
-    """Name of a paired set of `clipn.templates`, for the handcrafted variant."""
+    """Name of a paired set of `clipn.prompts.templates`, for the handcrafted variant."""
     weight_yes: NotNegative
     """Weight of the yes part of the image-text binary-opposite loss."""
     weight_no: NotNegative
@@ -229,7 +229,7 @@ class EvaluateParams:
     bootstrap: Annotated[int, Field(ge=100)]
     """Resamples behind the 95 % intervals."""
     templates: str
-    """Name of a template set of `clipn.templates`."""
+    """Name of a template set of `clipn.prompts.templates`."""
     logit_scale: Positive | None
     """Scale of the cosine similarities at test; null takes the backbone's own, or the learned one."""
     fpr_convention: Literal["id-interpolated", "id-nearest", "ood-first"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from clipn import scores, templates
+from clipn import scores
+from clipn.prompts import templates
 
 if TYPE_CHECKING:
     from clipn.backbone_config import BackboneParams

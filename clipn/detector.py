@@ -13,7 +13,6 @@ from PIL import Image
 from scipy.special import softmax
 
 from clipn import scores
-from clipn.class_text import class_evidence, sentences
 from clipn.errors import InvalidData, InvalidParams
 from clipn.features import select
 from clipn.features.encode import encode_images
@@ -21,6 +20,7 @@ from clipn.features.rows import FeatureBatch
 from clipn.models import backbone as backbones
 from clipn.models import no_encoder
 from clipn.models.backbone import Backbone
+from clipn.prompts.class_features import class_evidence, sentences
 from clipn.scores import DecidesAlone, Evidence, Score
 from clipn.scores.word_features import WordFeatures
 
@@ -93,11 +93,11 @@ class Detector:
             backbone: folder of the CLIP that it was trained with, such as `data/backbone`.
             classes: names of the known classes; they need not have been seen in training.
             score: name of a score in `clipn.scores.REGISTRY`.
-            template_set: name of a set in `clipn.templates`, for models with learned prompts; one of
+            template_set: name of a set in `clipn.prompts.templates`, for models with learned prompts; one of
                 the hand-crafted variant is asked with the pairs that it was trained with.
             logit_scale: factor on cosine similarities; None takes the one that was trained with the
                 model, and the backbone's own where none was.
-            words: features of a word list, for scores that need one; `clipn.words.read` gives them.
+            words: features of a word list, for scores that need one; `clipn.prompts.words.read` gives them.
             known: features of in-distribution images, for scores that need some; those of a feature store
                 whose classes, if the score needs labels, are `classes` in this order.
             device: where the towers run.

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipn import metrics
-from clipn.class_text import Sentences, class_features, class_tokens
 from clipn.errors import InvalidData
 from clipn.features.store import FeatureStore, unit_norm
 from clipn.models.backbone import Backbone
 from clipn.models.no_encoder import NoTextEncoder
+from clipn.prompts.class_features import Sentences, class_features, class_tokens
 from clipn.scores import ATD, CTW, Evidence
 
 

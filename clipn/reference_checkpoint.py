@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from clipn import templates
 from clipn.errors import BackboneMismatch, InvalidData, InvalidParams, NonFinite
 from clipn.foreign_tensors import Found, find, read
 from clipn.models import backbone, no_encoder
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.models.text_encoder import TextEncoder
+from clipn.prompts import templates
 from clipn.utils.files import atomic_folder, sha256, write_json
 
 MARK = "token_embedding_no.weight"
@@ -79,7 +79,7 @@ def import_file(
         path: the checkpoint, a PyTorch file or safetensors.
         out: the folder to write, whole or not at all; also gets `source.json`, which names the file.
         backbone_folder: the open_clip folder of the CLIP that it was trained with.
-        paired_templates: for the hand-crafted variant, name of a paired set of `clipn.templates`; None:
+        paired_templates: for the hand-crafted variant, name of a paired set of `clipn.prompts.templates`; None:
             `reference`, which the reference trains with.
         force: replace `out` if it exists.
 

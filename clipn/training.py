@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 
-from clipn import checkpoint, templates, train
-from clipn.class_text import sentences
+from clipn import checkpoint, train
 from clipn.config import TrainParams
 from clipn.distributed import Group
 from clipn.errors import Interrupted, MissingInput, OtherRun
@@ -23,7 +22,9 @@ from clipn.held_out import HeldOut
 from clipn.models import backbone, no_encoder
 from clipn.models.backbone import Backbone
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
-from clipn.paired import PairedTokens
+from clipn.prompts import templates
+from clipn.prompts.class_features import sentences
+from clipn.prompts.paired import PairedTokens
 from clipn.steps import Step, StepLog
 from clipn.stream import Draws, PairStream
 

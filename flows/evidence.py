@@ -6,13 +6,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clipn import class_text, config, duplicates, paths, scores, words
+from clipn import config, duplicates, paths, scores
 from clipn.config import BenchmarkParams, Params
 from clipn.data import manifest
 from clipn.errors import InvalidData
 from clipn.features.store import FeatureBatch, FeatureStore
 from clipn.models import no_encoder
 from clipn.models.backbone import Backbone
+from clipn.prompts import class_features, words
 from clipn.scores import Evidence
 
 
@@ -72,11 +73,11 @@ def gather(params: Params, sets: Sets, clip: Backbone, methods: Collection[str],
     options = params.evaluate
     needs = {need for method in methods for need in scores.REGISTRY[method].needs}
     if model is None:
-        no, sentences = None, class_text.plain_sentences(options.templates)
+        no, sentences = None, class_features.plain_sentences(options.templates)
     else:
         no = no_encoder.load(model, clip.model, clip.fingerprint).to(clip.device)
-        sentences = class_text.sentences(no_encoder.read_config(model), options.templates)
-    evidence = class_text.class_evidence(clip, no, sets.classes, sentences, options.logit_scale)
+        sentences = class_features.sentences(no_encoder.read_config(model), options.templates)
+    evidence = class_features.class_evidence(clip, no, sets.classes, sentences, options.logit_scale)
     if "words" in needs and clip.has_text and (paths.WORDS / words.FILE).is_file():
         # A word that names a class is no negative label, however far it is from the other classes.
         listed = words.read(paths.WORDS / words.FILE, clip.fingerprint).without(sets.classes)

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 
 from clipn import Detector, cli
-from clipn.class_text import class_evidence, sentences
 from clipn.errors import BackboneMismatch, InvalidData, InvalidParams
 from clipn.features.rows import FeatureMeta
 from clipn.features.store import write_index
@@ -20,6 +19,7 @@ from clipn.features.writer import write_shard
 from clipn.models import backbone, no_encoder
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.pretrain import preprocess_cfg
+from clipn.prompts.class_features import class_evidence, sentences
 from tests.conftest import TINY
 
 CLASSES = ["sun", "cloud", "umbrella"]

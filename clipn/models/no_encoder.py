@@ -29,7 +29,7 @@ class NoEncoderConfig:
     Attributes:
         variant: `learnable` (prompts do the negation) or `handcrafted` (paired templates do).
         n_prompts: number of learnable prompts, 0 for the handcrafted variant.
-        paired_templates: name of a paired set of `clipn.templates`; handcrafted variant only.
+        paired_templates: name of a paired set of `clipn.prompts.templates`; handcrafted variant only.
         learned_scale: whether the factor on cosine similarities was trained too.
         backbone: fingerprint of the CLIP that it was trained with.
         seed: of the training run; None for a model that was trained elsewhere.

@@ -6,12 +6,13 @@ from typing import Any
 
 from prefect.artifacts import create_table_artifact
 
-from clipn import config, corruptions, fitted, paths, robustness, wordnet
+from clipn import config, corruptions, fitted, paths, robustness
 from clipn.config import Params
 from clipn.features import select
 from clipn.fitted import BySeed
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
+from clipn.prompts import wordnet
 from clipn.robustness import Renaming, Study
 from clipn.utils import files
 from flows import by_seed, evidence, machine

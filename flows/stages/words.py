@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from clipn import config, paths, wordnet, words
+from clipn import config, paths
 from clipn.errors import UnsupportedModel
 from clipn.models import backbone
+from clipn.prompts import wordnet, words
 from clipn.utils.timing import Phases
 from flows import machine
 from flows.stage import StageProgress, stage

@@ -12,7 +12,7 @@ from clipn import profiles
 from flows import repro
 from tests.conftest import ROOT
 
-WORDS = ROOT / "clipn/data/words/wordnet.tsv.xz"
+WORDS = ROOT / "clipn/prompts/word_lists/wordnet.tsv.xz"
 
 
 def test_wrong_inputs_end_it_before_dvc_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

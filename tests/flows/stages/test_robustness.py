@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from clipn import wordnet
+from clipn.prompts import wordnet
 from flows.stages import robustness
 from tests.small_sets import illustrate
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from clipn import words as library
 from clipn.models import backbone
+from clipn.prompts import words as library
 from flows.stages import baselines, words
 
 

@@ -16,8 +16,8 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
 from clipn.errors import UnsupportedModel
-from clipn.paired import PairedTokens
-from clipn.templates import PAIRED, Pair, load_paired
+from clipn.prompts.paired import PairedTokens
+from clipn.prompts.templates import PAIRED, Pair, load_paired
 
 CONTEXT = 24  # small enough for captions to be cut
 

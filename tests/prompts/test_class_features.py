@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from clipn import templates
-from clipn.class_text import Sentences, class_evidence, class_features, class_tokens, sentences
 from clipn.errors import InvalidParams
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.pretrain import preprocess_cfg
+from clipn.prompts import templates
+from clipn.prompts.class_features import Sentences, class_evidence, class_features, class_tokens, sentences
 from tests.conftest import TINY
 
 SAME = Sentences(("a {}", "the {}"), ("a {}", "the {}"))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from clipn import wordnet
 from clipn.errors import InvalidData, MissingInput
-from clipn.wordnet import Lexicon, Meaning
+from clipn.prompts import wordnet
+from clipn.prompts.wordnet import Lexicon, Meaning
 
 LICENCE = "  1 This software and database is being provided to you, the LICENSEE, by  \n"
 DICTIONARY = {

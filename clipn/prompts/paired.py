@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clipn.errors import UnsupportedModel
-from clipn.templates import Pair
+from clipn.prompts.templates import Pair
 
 ABSENT = -1
 PROBE = "dog"
@@ -56,7 +56,7 @@ class PairedTokens:
         """Run the tokenizer once on what stands around the `{}` of each template.
 
         Args:
-            pairs: P pairs, as `clipn.templates.load_paired` gives them.
+            pairs: P pairs, as `clipn.prompts.templates.load_paired` gives them.
             tokenize: texts → token ids [N, context length]; `Backbone.tokenize`.
             ends: token ids [N, L] → position of the end token [N]; `TextEncoder.ends`.
 

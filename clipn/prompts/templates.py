@@ -67,8 +67,8 @@ def load_paired(name: str) -> tuple[Pair, ...]:
     """
     if name not in PAIRED:
         raise InvalidParams(f"unknown paired template set {name!r}; known: {', '.join(PAIRED)}")
-    path = f"data/templates/{name}.tsv"
-    return parse_paired(resources.files("clipn").joinpath(path).read_text(encoding="utf-8"), path)
+    path = f"template_sets/{name}.tsv"
+    return parse_paired(resources.files(__package__).joinpath(path).read_text(encoding="utf-8"), path)
 
 
 def parse_paired(text: str, source: str) -> tuple[Pair, ...]:

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from clipn import templates
 from clipn.data import miniature
 from clipn.errors import InvalidData, InvalidParams
-from clipn.templates import Pair
+from clipn.prompts import templates
+from clipn.prompts.templates import Pair
 
 NEGATIONS = {"no", "not", "without"}
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clipn import templates
 from clipn.features.encode import encode_texts
 from clipn.models.backbone import Backbone
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
+from clipn.prompts import templates
 from clipn.scores import Evidence
 
 

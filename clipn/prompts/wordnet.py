@@ -7,7 +7,7 @@ first one stands for the meaning, the others are its synonyms.
 The list of WordNet 3.0 that comes with this package has every noun and adjective once, with its first sense, which
 is the most frequent one, and in lower case. Its topics are WordNet's lexicographer files (`noun.animal`). It is made
 from a dictionary folder, which holds `index.noun`, `data.noun`, `index.adj` and `data.adj`, with
-`python -m clipn.wordnet FOLDER`.
+`python -m clipn.prompts.wordnet FOLDER`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from clipn.errors import ClipnError, InvalidData, MissingInput
 from clipn.utils.files import atomic_path
 
 KINDS = ("noun", "adjective")
-WORDNET = "data/words/wordnet.tsv.xz"
+WORDNET = "word_lists/wordnet.tsv.xz"
 """Where WordNet lies in this package."""
 
 MAX_BYTES = 64 * 2**20
@@ -134,7 +134,7 @@ class Lexicon:
 @cache
 def load() -> Lexicon:
     """WordNet, as it comes with this package."""
-    return parse(resources.files("clipn").joinpath(WORDNET).read_bytes(), WORDNET)
+    return parse(resources.files(__package__).joinpath(WORDNET).read_bytes(), WORDNET)
 
 
 def read(path: str | Path) -> Lexicon:
@@ -256,7 +256,9 @@ def _lemma(word: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m clipn.wordnet", description="Make the list of WordNet's words.")
+    parser = argparse.ArgumentParser(
+        prog="python -m clipn.prompts.wordnet", description="Make the list of WordNet's words."
+    )
     parser.add_argument("folder", help="dictionary folder of WordNet 3.0, with index.noun and so on")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / WORDNET, help="the file to write")
     options = parser.parse_args()

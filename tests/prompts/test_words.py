@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from clipn import wordnet, words
 from clipn.errors import BackboneMismatch, InvalidData, MissingInput, NonFinite
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
 from clipn.pretrain import preprocess_cfg
+from clipn.prompts import wordnet, words
+from clipn.prompts.wordnet import Lexicon, Meaning
+from clipn.prompts.words import SUPERCLASSES, Entry
 from clipn.utils.timing import Phases
-from clipn.wordnet import Lexicon, Meaning
-from clipn.words import SUPERCLASSES, Entry
 from tests.conftest import TINY
 
 LEXICON = Lexicon(

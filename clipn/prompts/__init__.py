@@ -1,0 +1,1 @@
+"""Sentences about classes, word lists, and their text features."""

@@ -164,7 +164,8 @@ def _profile(options: argparse.Namespace) -> None:
 
 
 def _import_checkpoint(options: argparse.Namespace) -> None:
-    from clipn import config_types, reference_checkpoint
+    from clipn import config_types
+    from clipn.hub import reference_checkpoint
 
     if not re.fullmatch(config_types.NAME, options.name):
         raise InvalidParams(

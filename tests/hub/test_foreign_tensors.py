@@ -15,9 +15,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from clipn import foreign_tensors
 from clipn.errors import InvalidData, MissingInput
-from clipn.foreign_tensors import find, read
+from clipn.hub import foreign_tensors
+from clipn.hub.foreign_tensors import find, read
 
 STATE = {"module.mark": torch.ones(2), "module.other": torch.zeros(3)}
 

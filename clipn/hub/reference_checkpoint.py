@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from clipn.errors import BackboneMismatch, InvalidData, InvalidParams, NonFinite
-from clipn.foreign_tensors import Found, find, read
+from clipn.hub.foreign_tensors import Found, find, read
 from clipn.models import backbone, no_encoder
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.models.text_encoder import TextEncoder

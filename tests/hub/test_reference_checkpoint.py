@@ -14,10 +14,10 @@ from torch import Tensor
 
 from clipn import cli
 from clipn.errors import BackboneMismatch, ClipnError, InvalidData, InvalidParams, NonFinite
+from clipn.hub.reference_checkpoint import Tower, describe, import_file
 from clipn.models import backbone, no_encoder
 from clipn.models.no_encoder import NoEncoderConfig
 from clipn.pretrain import preprocess_cfg
-from clipn.reference_checkpoint import Tower, describe, import_file
 from tests.conftest import ROOT, TINY
 
 SHARED = ROOT.parent / "shared/golden/train_a"

@@ -81,7 +81,7 @@ def run_features(folder: Path, workers: int) -> None:
 
     from clipn.features import encode
     from clipn.models import backbone
-    from clipn.pretrain import preprocess_cfg
+    from clipn.training.pretrain import preprocess_cfg
 
     torch.manual_seed(0)
     backbone.save(open_clip.model.CLIP(**TOWER), TOWER, preprocess_cfg(TOWER), folder / "clip")

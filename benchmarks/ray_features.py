@@ -28,7 +28,7 @@ from clipn.data import manifest, tars
 from clipn.data.manifest import Entry
 from clipn.features import encode as features
 from clipn.models import backbone
-from clipn.pretrain import preprocess_cfg
+from clipn.training.pretrain import preprocess_cfg
 from flows import shards
 from flows.ray import cluster
 

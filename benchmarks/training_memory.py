@@ -22,11 +22,12 @@ import open_clip
 import torch
 
 from benchmarks.training_speed import END, START, pair_stream
-from clipn import profiles, train
+from clipn import profiles
 from clipn.config import parse
-from clipn.distributed import Group
 from clipn.features.store import FeatureBatch, FeatureMeta, FeatureStore, TokenLists, write_index, write_shard
 from clipn.models.no_encoder import NoTextEncoder
+from clipn.training import loop
+from clipn.training.distributed import Group
 
 PER_SHARD = 10_000
 BLOCK = 5_000
@@ -62,8 +63,8 @@ def measure(folder: Path, steps: int, batch_size: int, size: int) -> None:
     torch.manual_seed(0)
     encoder = NoTextEncoder(open_clip.model.CLIP(**TOWER), params.n_prompts)
     stream = pair_stream(FeatureStore.open(folder), params)
-    running = train.fit(
-        train.State.start(encoder, params),
+    running = loop.fit(
+        loop.State.start(encoder, params),
         stream.batches(),
         steps=10**6,
         steps_per_epoch=stream.steps_per_epoch,

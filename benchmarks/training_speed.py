@@ -8,7 +8,7 @@ distribution, 1.1 tokens a word, and start and end token.
 
 - plain: what a step costs when nothing is kept: image tower and "yes" text tower forward, no text
   encoder forward and backward at full context, loss, optimizer. Decoding of images is left out.
-- trainer: `clipn.train.fit` on batches that stream from Parquet shards.
+- trainer: `clipn.training.loop.fit` on batches that stream from Parquet shards.
 - bare: forward and backward of the same no encoder on the same kind of batches, held in memory.
 
 The three take turns, so that whatever else the machine does falls on all of them alike.
@@ -31,14 +31,15 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 
-from clipn import profiles, train
+from clipn import profiles
 from clipn.config import TrainParams, parse
-from clipn.distributed import Group
 from clipn.features.store import FeatureBatch, FeatureMeta, FeatureStore, TokenLists, write_index, write_shard
 from clipn.losses import image_text_binary_opposite, text_semantic_opposite
 from clipn.models.no_encoder import NoTextEncoder
 from clipn.optim import adamw
-from clipn.stream import Batch, Draws, PairStream
+from clipn.training import loop
+from clipn.training.distributed import Group
+from clipn.training.stream import Batch, Draws, PairStream
 
 START, END = 49406, 49407
 CONTEXT = 77
@@ -125,11 +126,11 @@ class Trainer:
         self._device, self._size = device, params.batch_size
         self.seconds: dict[str, list[float]] = {}
         encoder = NoTextEncoder(clip, params.n_prompts).to(device)
-        state = train.State.start(encoder, params)
+        state = loop.State.start(encoder, params)
         self._time(encoder, "forward", "forward")
         self._time(state.optimizer, "step", "optimizer")
         stream = pair_stream(store, params)
-        self._steps = train.fit(
+        self._steps = loop.fit(
             state,
             self._timed(stream.batches(pin=device.type == "cuda")),
             steps=10**6,

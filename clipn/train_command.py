@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from clipn import config
-from clipn.steps import Step
+from clipn.training.step_log import Step
 
 GRACE_SECONDS = 60
 """From the parent's end to this process's, for a last checkpoint."""
@@ -53,7 +53,8 @@ def run(options: argparse.Namespace) -> None:
     """Train; SIGINT and SIGTERM stop after the step under way, with a checkpoint."""
     import torch  # takes seconds, which the other commands need not wait for
 
-    from clipn import distributed, training
+    from clipn.training import distributed
+    from clipn.training import run as training
 
     params = config.load(options.params).train
     job = training.Job(

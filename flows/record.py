@@ -10,7 +10,7 @@ from typing import Any
 
 from dvclive import Live
 
-from clipn.steps import Step
+from clipn.training.step_log import Step
 
 ROWS = 1000
 """Rows that DVCLive keeps of a metric, so that a record in git stays small."""

@@ -12,9 +12,9 @@ import httpx
 from prefect import get_run_logger
 from prefect.exceptions import PrefectException
 
-from clipn import steps
 from clipn.errors import InvalidData
-from clipn.steps import Step
+from clipn.training import step_log
+from clipn.training.step_log import Step
 from flows.record import Events, Record
 from flows.stage import ProgressBar
 
@@ -54,7 +54,7 @@ class Watch:
     def __init__(self, training: Training) -> None:
         self._training = training
         self._log: Any = get_run_logger()
-        self._place = steps.end(training.log)
+        self._place = step_log.end(training.log)
         self._problem: OSError | InvalidData | None = None
         self._bar = ProgressBar(f"steps of {training.record.name}")
         self._bar_due = time.monotonic() + SAY
@@ -80,7 +80,7 @@ class Watch:
                 if not ended:
                     time.sleep(POLL)
             if self._problem is not None:
-                everything = steps.read(self._training.log)
+                everything = step_log.read(self._training.log)
                 self._close()
                 self._files = self._open()
                 self._feed(everything)
@@ -92,7 +92,7 @@ class Watch:
         if self._problem is not None:
             return
         try:
-            piece = steps.tail(self._training.log, self._place)
+            piece = step_log.tail(self._training.log, self._place)
             if piece.anew:
                 self._close()
                 self._files = self._open()

@@ -22,7 +22,7 @@ from clipn.features.store import FeatureStore, write_index
 from clipn.models import backbone, no_encoder
 from clipn.models.backbone import Backbone
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
-from clipn.pretrain import preprocess_cfg
+from clipn.training.pretrain import preprocess_cfg
 from tests.conftest import TINY
 
 PARAMS = FeaturesParams(batch_size=8, max_pixels=10_000, max_dropped=0.0, views=0, view_scale=(0.5, 1.0), patches=False)

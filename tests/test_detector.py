@@ -18,8 +18,8 @@ from clipn.features.store import write_index
 from clipn.features.writer import write_shard
 from clipn.models import backbone, no_encoder
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
-from clipn.pretrain import preprocess_cfg
 from clipn.prompts.class_features import class_evidence, sentences
+from clipn.training.pretrain import preprocess_cfg
 from tests.conftest import TINY
 
 CLASSES = ["sun", "cloud", "umbrella"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from clipn import config, paths, pretrain, pretraining_data
+from clipn import config, paths
 from clipn.backbone_config import BackboneParams
 from clipn.models import backbone
+from clipn.training import pretrain, pretraining_data
 from flows.stage import StageProgress, stage
 
 

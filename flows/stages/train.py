@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from clipn import config, paths, steps
+from clipn import config, paths
 from clipn.features.store import FeatureStore
+from clipn.training import step_log
 from flows import machine
 from flows.ray import cluster
 from flows.stage import stage
@@ -21,7 +22,7 @@ def run(seed: int) -> dict[str, Any]:
     """Train on the cached features; an interrupted run goes on from its last checkpoint."""
     params = config.load().train
     pairs = len(FeatureStore.open(paths.TRAIN_FEATURES))
-    total = steps.per_epoch(pairs, params.batch_size) * params.epochs
+    total = step_log.per_epoch(pairs, params.batch_size) * params.epochs
     work = paths.work_of_training(seed)
     arguments = [str(seed), "--work", str(work), "--out", str(paths.model(seed))]
     training = _trainer(arguments, params.batch_size)
@@ -38,7 +39,7 @@ def run(seed: int) -> dict[str, Any]:
     with training as trainer:
         watch.until(lambda: not trainer.running())
         trainer.check()
-    rates = [step.samples_per_second for step in steps.read(work / "steps.csv")]
+    rates = [step.samples_per_second for step in step_log.read(work / "steps.csv")]
     return {
         "counts": {"pairs": pairs, "steps": total},
         "seconds": {"train": round(time.perf_counter() - start, 3)},

@@ -22,7 +22,7 @@ from clipn.features.encode import ShardTask, describe, encode_shard, plan
 from clipn.features.store import FeatureStore, unit_norm, write_index
 from clipn.models import backbone, image_tower
 from clipn.models.backbone import Backbone
-from clipn.pretrain import preprocess_cfg
+from clipn.training.pretrain import preprocess_cfg
 from tests.conftest import TINY
 
 PARAMS = FeaturesParams(batch_size=4, max_pixels=10_000, max_dropped=0.2, views=0, view_scale=(0.5, 1.0), patches=False)

@@ -13,7 +13,7 @@ from torchvision.transforms import RandomResizedCrop
 from clipn.features import views
 from clipn.features.views import RATIO, crop_box, generator, squash, view
 from clipn.models import backbone
-from clipn.pretrain import preprocess_cfg
+from clipn.training.pretrain import preprocess_cfg
 from tests.conftest import TINY
 
 SCALE = (0.9, 1.0)

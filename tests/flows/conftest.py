@@ -28,7 +28,7 @@ from clipn.features.store import write_index
 from clipn.features.writer import write_shard
 from clipn.models import backbone, no_encoder
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
-from clipn.pretrain import preprocess_cfg
+from clipn.training.pretrain import preprocess_cfg
 from flows import server
 from tests.conftest import ROOT, TINY
 from tests.waiting import wait_until

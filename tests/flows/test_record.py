@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from clipn.steps import Step
+from clipn.training.step_log import Step
 from flows import record
 from flows.record import Events, Record
 

@@ -18,7 +18,7 @@ from clipn.features.encode import ShardReport, ShardTask, describe, plan
 from clipn.features.store import FeatureStore
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
-from clipn.pretrain import preprocess_cfg
+from clipn.training.pretrain import preprocess_cfg
 from flows import shards
 from flows.shards import encode_all
 from tests.conftest import TINY

@@ -17,9 +17,9 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.logging import disable_run_logger
 
-from clipn import steps
 from clipn.errors import InvalidData
-from clipn.steps import StepLog
+from clipn.training import step_log
+from clipn.training.step_log import StepLog
 from flows import stage, watch
 from flows.record import Record
 from flows.watch import Lines, Training, Watch
@@ -56,7 +56,7 @@ def training(tmp_path: Path) -> Training:
 def text(rows: range) -> str:
     """Rows as the log holds them, without its header."""
     lines = (step(number, auroc=0.5 if number % 5 == 4 else None) for number in rows)
-    return "".join(f"{steps._row(line)}\n" for line in lines)
+    return "".join(f"{step_log._row(line)}\n" for line in lines)
 
 
 def follow(training: Training, write: Write) -> None:

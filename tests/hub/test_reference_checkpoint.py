@@ -17,7 +17,7 @@ from clipn.errors import BackboneMismatch, ClipnError, InvalidData, InvalidParam
 from clipn.hub.reference_checkpoint import Tower, describe, import_file
 from clipn.models import backbone, no_encoder
 from clipn.models.no_encoder import NoEncoderConfig
-from clipn.pretrain import preprocess_cfg
+from clipn.training.pretrain import preprocess_cfg
 from tests.conftest import ROOT, TINY
 
 SHARED = ROOT.parent / "shared/golden/train_a"

@@ -14,7 +14,7 @@ from PIL import Image
 
 from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInput
 from clipn.models import backbone, image_tower
-from clipn.pretrain import preprocess_cfg
+from clipn.training.pretrain import preprocess_cfg
 from tests.conftest import TINY
 
 

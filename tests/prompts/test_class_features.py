@@ -14,9 +14,9 @@ from clipn.errors import InvalidParams
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
-from clipn.pretrain import preprocess_cfg
 from clipn.prompts import templates
 from clipn.prompts.class_features import Sentences, class_evidence, class_features, class_tokens, sentences
+from clipn.training.pretrain import preprocess_cfg
 from tests.conftest import TINY
 
 SAME = Sentences(("a {}", "the {}"), ("a {}", "the {}"))

@@ -15,10 +15,10 @@ import torch
 from clipn.errors import BackboneMismatch, InvalidData, MissingInput, NonFinite
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
-from clipn.pretrain import preprocess_cfg
 from clipn.prompts import wordnet, words
 from clipn.prompts.wordnet import Lexicon, Meaning
 from clipn.prompts.words import SUPERCLASSES, Entry
+from clipn.training.pretrain import preprocess_cfg
 from clipn.utils.timing import Phases
 from tests.conftest import TINY
 

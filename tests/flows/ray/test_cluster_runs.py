@@ -23,13 +23,13 @@ import yaml
 from prefect import flow
 from prefect.settings import PREFECT_API_URL
 
-from clipn import steps
 from clipn.data import tars
 from clipn.data.download import download
 from clipn.errors import ClipnError
 from clipn.features.encode import ShardTask, describe, plan
 from clipn.models import backbone
-from clipn.pretrain import preprocess_cfg
+from clipn.training import step_log
+from clipn.training.pretrain import preprocess_cfg
 from flows import shards, trainer
 from flows.ray import cluster
 from flows.ray import trainer as ray_trainer
@@ -169,7 +169,7 @@ def test_training_goes_on_without_a_lost_node_and_gives_the_same_model(ray_clust
         assert train_on_the_cluster() == 2
     # The rows have each step's speed, so equal ones were not made twice: it went on from a checkpoint.
     assert log.read_text().splitlines()[:6] == before
-    assert [step.step for step in steps.read(log)] == list(range(8 * 12))
+    assert [step.step for step in step_log.read(log)] == list(range(8 * 12))
     together = content(training / "models/clipn/seed-0")
     shutil.rmtree("data/work")
     with trainer.started(WORDS, 2, cores=2, device="cpu") as alone:

@@ -22,7 +22,7 @@ from torch import Tensor
 from clipn.features.store import FeatureStore, RowGroup, unit_norm
 from clipn.features.tokens import TokenLists
 from clipn.prompts.paired import PairedTokens
-from clipn.steps import per_epoch
+from clipn.training.step_log import per_epoch
 from clipn.utils.memory import release_free_blocks
 from clipn.utils.prefetch import ahead
 

@@ -15,13 +15,13 @@ from safetensors.torch import load_file
 
 from clipn import profiles
 from clipn.config import TrainParams, parse
-from clipn.distributed import Group
 from clipn.errors import NonFinite
 from clipn.models import no_encoder
 from clipn.models.no_encoder import NoTextEncoder
-from clipn.steps import Step
-from clipn.stream import Batch
-from clipn.train import State, fit
+from clipn.training.distributed import Group
+from clipn.training.loop import State, fit
+from clipn.training.step_log import Step
+from clipn.training.stream import Batch
 from tests.conftest import ROOT
 
 GOLDEN = ROOT / "tests/golden"

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from clipn import stream
 from clipn.errors import InvalidData, InvalidParams
 from clipn.features import writer
 from clipn.features.store import FeatureStore
 from clipn.prompts.paired import PairedTokens
 from clipn.prompts.templates import Pair
-from clipn.stream import Batch, Draws, PairStream
+from clipn.training import stream
+from clipn.training.stream import Batch, Draws, PairStream
 from tests.training_data import END, START, write_pairs
 
 SHARDS = (130, 7, 61, 2)

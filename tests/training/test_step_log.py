@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipn import steps
 from clipn.errors import InvalidData, MissingInput
-from clipn.steps import Place, Step, StepLog
+from clipn.training import step_log
+from clipn.training.step_log import Place, Step, StepLog
 
 FIRST = Step(
     step=0,
@@ -43,7 +43,7 @@ def test_what_is_read_is_what_was_written_to_the_last_bit(tmp_path: Path) -> Non
     with StepLog(tmp_path / "work/steps.csv") as log:
         log.append(FIRST)
         log.append(looked)
-    assert steps.read(tmp_path / "work/steps.csv") == [FIRST, looked]
+    assert step_log.read(tmp_path / "work/steps.csv") == [FIRST, looked]
 
 
 def test_the_file_is_a_plain_table(tmp_path: Path) -> None:
@@ -58,9 +58,9 @@ def test_the_file_is_a_plain_table(tmp_path: Path) -> None:
 def test_a_row_can_be_read_as_soon_as_it_was_appended(tmp_path: Path) -> None:
     path = tmp_path / "steps.csv"
     with StepLog(path) as log:
-        assert steps.read(path) == []
+        assert step_log.read(path) == []
         log.append(FIRST)
-        assert steps.read(path) == [FIRST]
+        assert step_log.read(path) == [FIRST]
 
 
 def test_a_resumed_run_goes_on_at_its_checkpoint(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_resumed_run_goes_on_at_its_checkpoint(tmp_path: Path) -> None:
     with path.open("a") as handle:
         handle.write("7,1,0.30")  # torn by the end of the process
     write(path, 9, start=5)
-    assert [row.step for row in steps.read(path)] == list(range(9))
+    assert [row.step for row in step_log.read(path)] == list(range(9))
 
 
 def test_a_torn_line_at_the_checkpoint_is_written_anew(tmp_path: Path) -> None:
@@ -78,76 +78,76 @@ def test_a_torn_line_at_the_checkpoint_is_written_anew(tmp_path: Path) -> None:
     with path.open("a") as handle:
         handle.write("3,0,0.30")
     write(path, 5, start=3)
-    assert steps.read(path) == [step(number) for number in range(5)]
+    assert step_log.read(path) == [step(number) for number in range(5)]
 
 
 def test_a_run_from_the_start_keeps_nothing_and_does_not_read(tmp_path: Path) -> None:
     path = tmp_path / "steps.csv"
     path.write_text("something else\n")
     write(path, 2)
-    assert [row.step for row in steps.read(path)] == [0, 1]
+    assert [row.step for row in step_log.read(path)] == [0, 1]
 
 
 def test_a_resumed_run_without_its_log_starts_one(tmp_path: Path) -> None:
     write(tmp_path / "steps.csv", 6, start=4)
-    assert [row.step for row in steps.read(tmp_path / "steps.csv")] == [4, 5]
+    assert [row.step for row in step_log.read(tmp_path / "steps.csv")] == [4, 5]
 
 
 def test_tail_gives_each_complete_row_once(tmp_path: Path) -> None:
     path = tmp_path / "steps.csv"
-    assert steps.tail(path) == steps.Piece([], Place(), anew=False)
+    assert step_log.tail(path) == step_log.Piece([], Place(), anew=False)
     write(path, 2)
-    first = steps.tail(path)
+    first = step_log.tail(path)
     assert (first.steps, first.anew) == ([step(0), step(1)], False)
     row = ",".join(path.read_text().splitlines()[-1].split(",")[1:])
     with path.open("a") as handle:
         handle.write(f"2,{row}\n3,{row[:9]}")
-    second = steps.tail(path, first.place)
+    second = step_log.tail(path, first.place)
     assert [row.step for row in second.steps] == [2]
-    assert steps.tail(path, second.place).steps == []
+    assert step_log.tail(path, second.place).steps == []
     with path.open("a") as handle:
         handle.write(f"{row[9:]}\n")
-    assert [row.step for row in steps.tail(path, second.place).steps] == [3]
+    assert [row.step for row in step_log.tail(path, second.place).steps] == [3]
 
 
 def test_tail_starts_over_when_the_file_got_shorter(tmp_path: Path) -> None:
     path = tmp_path / "steps.csv"
     write(path, 3)
-    place = steps.tail(path).place
+    place = step_log.tail(path).place
     lines = path.read_text().splitlines(keepends=True)
     with path.open("r+") as handle:
         handle.write("".join(lines[:2]))
         handle.truncate()
-    piece = steps.tail(path, place)
+    piece = step_log.tail(path, place)
     assert (piece.steps, piece.anew) == ([step(0)], True)
-    assert not steps.tail(path, piece.place).anew
+    assert not step_log.tail(path, piece.place).anew
 
 
 def test_tail_starts_over_when_a_resumed_run_wrote_more_than_was_there(tmp_path: Path) -> None:
     path = tmp_path / "steps.csv"
     write(path, 3)
-    place = steps.tail(path).place
+    place = step_log.tail(path).place
     write(path, 8, start=1)
-    piece = steps.tail(path, place)
+    piece = step_log.tail(path, place)
     assert ([row.step for row in piece.steps], piece.anew) == (list(range(8)), True)
 
 
 def test_tail_starts_over_when_the_file_vanished(tmp_path: Path) -> None:
     path = tmp_path / "steps.csv"
     write(path, 3)
-    place = steps.tail(path).place
+    place = step_log.tail(path).place
     path.unlink()
-    assert steps.tail(path, place) == steps.Piece([], Place(), anew=True)
+    assert step_log.tail(path, place) == step_log.Piece([], Place(), anew=True)
 
 
 def test_from_the_end_on_only_another_log_is_seen(tmp_path: Path) -> None:
     path = tmp_path / "steps.csv"
-    assert steps.end(path) == Place()
+    assert step_log.end(path) == Place()
     write(path, 3)
-    place = steps.end(path)
-    assert steps.tail(path, place).steps == []
+    place = step_log.end(path)
+    assert step_log.tail(path, place).steps == []
     write(path, 5, start=3)
-    piece = steps.tail(path, place)
+    piece = step_log.tail(path, place)
     assert (len(piece.steps), piece.anew) == (5, True)
 
 
@@ -168,7 +168,7 @@ def test_damage_is_named_by_file_and_line(tmp_path: Path, damage, message: str) 
     write(path, 4)
     path.write_text("".join(f"{line}\n" for line in damage(path.read_text().splitlines())))
     with pytest.raises(InvalidData, match=message) as caught:
-        steps.read(path)
+        step_log.read(path)
     assert "steps.csv" in str(caught.value)
     before = path.read_bytes()
     with pytest.raises(InvalidData, match=message):
@@ -179,13 +179,13 @@ def test_damage_is_named_by_file_and_line(tmp_path: Path, damage, message: str) 
 def test_damage_after_the_first_look_is_named_by_its_line(tmp_path: Path) -> None:
     path = tmp_path / "steps.csv"
     write(path, 2)
-    place = steps.tail(path).place
+    place = step_log.tail(path).place
     with path.open("a") as handle:
         handle.write("much\n")
     with pytest.raises(InvalidData, match="line 4 is no training step"):
-        steps.tail(path, place)
+        step_log.tail(path, place)
 
 
 def test_a_missing_log(tmp_path: Path) -> None:
     with pytest.raises(MissingInput, match=r"steps\.csv does not exist"):
-        steps.read(tmp_path / "steps.csv")
+        step_log.read(tmp_path / "steps.csv")

@@ -10,7 +10,7 @@ import torch
 
 from clipn.backbone_config import PretrainParams
 from clipn.errors import InvalidParams, NonFinite
-from clipn.pretrain import preprocess_cfg, pretrain
+from clipn.training.pretrain import preprocess_cfg, pretrain
 
 PARAMS = PretrainParams(
     model={

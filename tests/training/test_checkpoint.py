@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from clipn import checkpoint
 from clipn.errors import OtherRun
 from clipn.optim import adamw
+from clipn.training import checkpoint
 
 RUN = {"seed": 0, "train.lr": 1e-3}
 

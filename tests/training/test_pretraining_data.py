@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipn import pretraining_data
 from clipn.data import manifest, tars
 from clipn.data.manifest import Entry
 from clipn.errors import InvalidData, InvalidParams
+from clipn.training import pretraining_data
 
 MODEL = {"vision_cfg": {"image_size": 8}, "text_cfg": {"context_length": 16}}
 

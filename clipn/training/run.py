@@ -13,20 +13,20 @@ from typing import Any
 
 import torch
 
-from clipn import checkpoint, train
 from clipn.config import TrainParams
-from clipn.distributed import Group
 from clipn.errors import Interrupted, MissingInput, OtherRun
 from clipn.features.store import FeatureStore
-from clipn.held_out import HeldOut
 from clipn.models import backbone, no_encoder
 from clipn.models.backbone import Backbone
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.prompts import templates
 from clipn.prompts.class_features import sentences
 from clipn.prompts.paired import PairedTokens
-from clipn.steps import Step, StepLog
-from clipn.stream import Draws, PairStream
+from clipn.training import checkpoint, loop
+from clipn.training.distributed import Group
+from clipn.training.held_out import HeldOut
+from clipn.training.step_log import Step, StepLog
+from clipn.training.stream import Draws, PairStream
 
 CHECKPOINTS = "checkpoints"
 STEPS = "steps.csv"
@@ -99,7 +99,7 @@ def run(
         backbone=clip.fingerprint,
         seed=job.seed,
     )
-    state = train.State.start(encoder.to(group.device), params)
+    state = loop.State.start(encoder.to(group.device), params)
     with ExitStack() as stack:
         store = FeatureStore.open(job.features, clip.fingerprint)
         stream = PairStream(
@@ -121,7 +121,7 @@ def run(
         batches = stack.enter_context(closing(stream.batches(state.step, pin=group.device.type == "cuda")))
         log = stack.enter_context(StepLog(job.work / STEPS, state.step)) if group.leads else None
         saved = time.monotonic()
-        for step in train.fit(
+        for step in loop.fit(
             state,
             batches,
             steps=steps,
@@ -169,7 +169,7 @@ def _identity(job: Job, clip: Backbone, store: FeatureStore) -> dict[str, Any]:
     }
 
 
-def _resume(job: Job, group: Group, state: train.State, run_is: dict[str, Any], warn: Callable[[str], None]) -> None:
+def _resume(job: Job, group: Group, state: loop.State, run_is: dict[str, Any], warn: Callable[[str], None]) -> None:
     """Bring `state` to where the last checkpoint was, on all processes alike."""
     found = None
     if group.leads:

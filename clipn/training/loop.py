@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from clipn.config import TrainParams
-from clipn.distributed import Group
 from clipn.errors import InvalidParams, NonFinite
 from clipn.losses import image_text_binary_opposite, text_semantic_opposite
 from clipn.models.no_encoder import NoTextEncoder
 from clipn.optim import adamw, cosine_lr, set_lr
-from clipn.steps import Step
-from clipn.stream import Batch
+from clipn.training.distributed import Group
+from clipn.training.step_log import Step
+from clipn.training.stream import Batch
 
 
 @dataclass
@@ -104,7 +104,7 @@ def fit(
         opposite = text_semantic_opposite(texts, no_texts)
         loss = params.weight_yes * binary.yes + params.weight_no * binary.no + params.weight_tso * opposite
         state.optimizer.zero_grad()
-        # Gradients are averaged over the processes, but each one's is a part of the sum; see clipn.distributed.
+        # Gradients are averaged over the processes, but each one's is a part of the sum; see clipn.training.distributed.
         (loss * group.size).backward()
         # An infinite bound measures the norm and clips nothing: the reference does not clip.
         norm = torch.nn.utils.clip_grad_norm_(encoder.parameters(), math.inf)

@@ -17,13 +17,13 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from clipn import steps, training
-from clipn.checkpoint import STATE
 from clipn.config import parse
-from clipn.distributed import Group
 from clipn.errors import BackboneMismatch, Interrupted, InvalidData, InvalidParams
 from clipn.models.no_encoder import WEIGHTS, read_config
-from clipn.training import Job
+from clipn.training import run, step_log
+from clipn.training.checkpoint import STATE
+from clipn.training.distributed import Group
+from clipn.training.run import Job
 from tests.training_data import write_pairs
 from tests.waiting import wait_until
 
@@ -70,11 +70,11 @@ def stop_after(count: int) -> Callable[[], bool]:
 
 
 def test_makes_a_model_and_a_log(job: Job, uninterrupted: dict[str, torch.Tensor]) -> None:
-    assert training.run(job, ALONE) == 200
+    assert run.run(job, ALONE) == 200
     assert same(load_file(job.out / WEIGHTS), uninterrupted)
     config = read_config(job.out)
     assert (config.variant, config.n_prompts, config.seed, config.learned_scale) == ("learnable", 3, 0, False)
-    log = steps.read(job.work / "steps.csv")
+    log = step_log.read(job.work / "steps.csv")
     assert [step.step for step in log] == list(range(STEPS))
     assert [step.epoch for step in log] == [0] * 12 + [1] * 12
     assert [step.step + 1 for step in log if step.auroc_atd is not None] == [5, 10, 15, 20, 24]
@@ -83,21 +83,21 @@ def test_makes_a_model_and_a_log(job: Job, uninterrupted: dict[str, torch.Tensor
 
 
 def test_looking_at_auroc_changes_no_weight(job: Job, uninterrupted: dict[str, torch.Tensor]) -> None:
-    training.run(replace(job, params=replace(job.params, check=replace(job.params.check, every=0))), ALONE)
+    run.run(replace(job, params=replace(job.params, check=replace(job.params.check, every=0))), ALONE)
     assert same(load_file(job.out / WEIGHTS), uninterrupted)
-    assert all(step.auroc_atd is None for step in steps.read(job.work / "steps.csv"))
+    assert all(step.auroc_atd is None for step in step_log.read(job.work / "steps.csv"))
 
 
 @pytest.mark.parametrize("step", [1, 11, 12, 23])
 def test_stopped_and_resumed_equals_uninterrupted(job: Job, uninterrupted: dict[str, torch.Tensor], step: int) -> None:
     with pytest.raises(Interrupted, match=rf"stopped after step {step} of 24"):
-        training.run(job, ALONE, stop=stop_after(step))
+        run.run(job, ALONE, stop=stop_after(step))
     assert not job.out.exists()
     seen: list[int] = []
-    training.run(job, ALONE, on_step=lambda done, total: seen.append(done.step))
+    run.run(job, ALONE, on_step=lambda done, total: seen.append(done.step))
     assert seen == list(range(step, STEPS))
     assert same(load_file(job.out / WEIGHTS), uninterrupted)
-    assert [row.step for row in steps.read(job.work / "steps.csv")] == list(range(STEPS))
+    assert [row.step for row in step_log.read(job.work / "steps.csv")] == list(range(STEPS))
 
 
 def test_killed_and_started_again_equals_uninterrupted(
@@ -146,12 +146,12 @@ def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(
 ) -> None:
     for step in (5, 4):  # the second run resumes after 5 and stops 4 steps later
         with pytest.raises(Interrupted):
-            training.run(job, ALONE, stop=stop_after(step))
+            run.run(job, ALONE, stop=stop_after(step))
     newest = job.work / "checkpoints/step-00000009" / STATE
     newest.write_bytes(newest.read_bytes()[:1000])
     said: list[str] = []
     seen: list[int] = []
-    training.run(job, ALONE, warn=said.append, on_step=lambda done, total: seen.append(done.step))
+    run.run(job, ALONE, warn=said.append, on_step=lambda done, total: seen.append(done.step))
     assert seen[0] == 5
     assert "step-00000009" in said[0]
     assert same(load_file(job.out / WEIGHTS), uninterrupted)
@@ -160,31 +160,29 @@ def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(
 @pytest.mark.parametrize("change", [{"lr": 1e-3}, {"weight_tso": 1.0}])
 def test_other_parameters_do_not_continue_a_checkpoint(job: Job, change: dict[str, Any]) -> None:
     with pytest.raises(Interrupted):
-        training.run(job, ALONE, stop=stop_after(3))
+        run.run(job, ALONE, stop=stop_after(3))
     other = replace(job, params=replace(job.params, **change))
     said: list[str] = []
     seen: list[int] = []
-    training.run(other, ALONE, warn=said.append, on_step=lambda done, total: seen.append(done.step))
+    run.run(other, ALONE, warn=said.append, on_step=lambda done, total: seen.append(done.step))
     assert seen[0] == 0
     assert f"train.{next(iter(change))} was" in said[0]
     aside = job.work.with_name("work.aside-1")
     assert str(aside) in said[0]
     aside.rename(job.work.with_name("back"))  # what was done is not lost
     seen.clear()
-    training.run(
-        replace(job, work=job.work.with_name("back")), ALONE, on_step=lambda done, total: seen.append(done.step)
-    )
+    run.run(replace(job, work=job.work.with_name("back")), ALONE, on_step=lambda done, total: seen.append(done.step))
     assert seen[0] == 3
 
 
 @pytest.mark.parametrize("settings", [{"temperature": "learned"}, {"variant": "handcrafted"}])
 def test_variants_resume_too(job: Job, settings: dict[str, Any]) -> None:
     job = replace(job, params=replace(job.params, **settings))
-    training.run(job, ALONE)
+    run.run(job, ALONE)
     other = replace(job, out=job.out.with_name("other"), work=job.work.with_name("other-work"))
     with pytest.raises(Interrupted):
-        training.run(other, ALONE, stop=stop_after(7))
-    training.run(other, ALONE)
+        run.run(other, ALONE, stop=stop_after(7))
+    run.run(other, ALONE)
     assert same(load_file(job.out / WEIGHTS), load_file(other.out / WEIGHTS))
     assert read_config(job.out).learned_scale == ("temperature" in settings)
     assert read_config(job.out).n_prompts == (0 if "variant" in settings else 3)
@@ -202,15 +200,15 @@ def test_several_processes_equal_one(
     params["train"].update(settings, eps=1e-4)
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(params))
-    training.run(replace(job, params=parse(params).train), ALONE)
-    weights, log = load_file(job.out / WEIGHTS), steps.read(job.work / "steps.csv")
+    run.run(replace(job, params=parse(params).train), ALONE)
+    weights, log = load_file(job.out / WEIGHTS), step_log.read(job.work / "steps.csv")
     for processes in counts:
         folder = tmp_path / str(processes)
         launcher = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}")
         env = {**os.environ, "OMP_NUM_THREADS": "1"}
         call = command(folder, "--params", str(path), launcher=launcher)
         subprocess.run(call, cwd=training_project, check=True, env=env, stderr=subprocess.PIPE)
-        theirs = steps.read(folder / "work/steps.csv")
+        theirs = step_log.read(folder / "work/steps.csv")
         for name in ("loss_yes", "loss_no", "loss_tso", "loss", "logit_scale", "auroc_ctw", "auroc_atd"):
             ours = [getattr(step, name) for step in log]
             assert [getattr(step, name) for step in theirs] == pytest.approx(ours, abs=1e-5), name
@@ -261,16 +259,16 @@ def children(pid: int) -> list[str]:
 
 def test_a_batch_that_processes_cannot_divide_is_refused_at_once(training_project: Path, job: Job) -> None:
     with pytest.raises(InvalidParams, match=r"batch_size is 16, which 3 processes cannot divide evenly"):
-        training.run(job, Group(0, 3, torch.device("cpu")))
+        run.run(job, Group(0, 3, torch.device("cpu")))
 
 
 def test_features_of_another_backbone_are_refused(job: Job, tmp_path: Path) -> None:
     write_pairs(tmp_path / "foreign", (200,), backbone="xyz")
     with pytest.raises(BackboneMismatch, match="features of backbone xyz"):
-        training.run(replace(job, features=tmp_path / "foreign"), ALONE)
+        run.run(replace(job, features=tmp_path / "foreign"), ALONE)
 
 
 def test_a_check_without_classes_is_refused_before_training(job: Job) -> None:
     with pytest.raises(InvalidData, match=r"dingbats has no classes.*train\.check\.id"):
-        training.run(replace(job, known=job.unknown), ALONE)
+        run.run(replace(job, known=job.unknown), ALONE)
     assert not job.work.exists()

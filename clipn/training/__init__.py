@@ -1,0 +1,1 @@
+"""Train the "No" text encoder, and the small CLIP of the miniature world."""

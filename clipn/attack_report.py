@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from clipn import fitted, metrics, scores
+from clipn import metrics, scores
+from clipn.evaluation import scoring
+from clipn.evaluation.scoring import BySeed, Panel, Values
 from clipn.features.crops import Crops
 from clipn.features.rows import FeatureBatch
-from clipn.fitted import BySeed, Panel, Values
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,11 @@ def compare(
         NonFinite: a method gave NaN or infinity.
     """
     every = {**panel, **{_left(name): method for name, method in left.items()}}
-    of_known = fitted.ask(every, known)
-    before = _aurocs(of_known, fitted.ask(panel, [starts]))
+    of_known = scoring.ask(every, known)
+    before = _aurocs(of_known, scoring.ask(panel, [starts]))
 
     def kind(after: Moved) -> dict[str, Any]:
-        found = _aurocs(of_known, fitted.ask(every, [after.features]))
+        found = _aurocs(of_known, scoring.ask(every, [after.features]))
         return {
             "weight": after.weight,
             "cosine_before": cosine(starts, targets),

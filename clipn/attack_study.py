@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clipn import attack, attack_pairs, attack_report, fitted
+from clipn import attack, attack_pairs, attack_report
 from clipn.attack_pairs import Pair
 from clipn.attack_report import Moved
 from clipn.config import AttackParams, BenchmarkParams
+from clipn.evaluation import scoring
+from clipn.evaluation.scoring import BySeed, Panel
 from clipn.features import crops, select
 from clipn.features.crops import Crops
 from clipn.features.lookup import Images
-from clipn.fitted import BySeed, Panel
 from clipn.models.backbone import Backbone
 from clipn.utils.progress import Progress, silent
 
@@ -83,7 +84,7 @@ def run(
     pairs = attack_pairs.draw(ood, select.keys_of(source.features), params.images, params.seed)
     starts, targets = attack_pairs.read(pairs, sets, source, clip, max_pixels)
 
-    columns = fitted.columns(panel, known.meta, "pooled")
+    columns = scoring.columns(panel, known.meta, "pooled")
     before = select.join(
         [select.take(sets[name].features, keys, columns) for name in benchmark.ood if (keys := _keys(pairs, name))]
     )
@@ -102,7 +103,7 @@ def run(
         parts = crops.batches(pictures[kind], params.batch_size)
         return Moved(
             weight=kinds[kind],
-            features=crops.encode(clip, fitted.needed(panel, known.meta), parts, names, before.label),
+            features=crops.encode(clip, scoring.needed(panel, known.meta), parts, names, before.label),
             change=attack_report.change(starts, pictures[kind]),
             amplification=attack_pairs.amplification(starts, pictures[kind]),
         )
@@ -131,4 +132,4 @@ def _without_targets(
         return {}
     again = [name for name, method in panel.items() if method.needs("images")]
     reduced = attack_report.without_targets(evidence, {pair.target for pair in pairs})
-    return fitted.fit(again, reduced, sets[benchmark.id].features.meta)[0]
+    return scoring.fit(again, reduced, sets[benchmark.id].features.meta)[0]

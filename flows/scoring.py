@@ -10,13 +10,15 @@ from typing import Any
 import pyarrow.parquet as pq
 from prefect.artifacts import create_table_artifact
 
-from clipn import evaluate, metrics, paths
+from clipn import metrics, paths
 from clipn.config import Params
-from clipn.evaluate import Evaluation
+from clipn.evaluation import benchmark as evaluate
+from clipn.evaluation import evidence
+from clipn.evaluation.benchmark import Evaluation
+from clipn.evaluation.evidence import Sets
 from clipn.models import backbone, no_encoder
 from clipn.utils import files
-from flows import evidence, machine
-from flows.evidence import Sets
+from flows import machine
 
 
 def measure(params: Params, benchmark: str, methods: Sequence[str], model: Path | None = None) -> Evaluation:

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clipn import attack_report, fitted, scores
+from clipn import attack_report, scores
 from clipn.attack_report import Moved
+from clipn.evaluation import scoring
 from clipn.features.rows import FeatureBatch, FeatureMeta
 from clipn.metrics.detection import auroc
 from clipn.scores import Evidence
@@ -49,9 +50,9 @@ def test_every_number_is_that_of_the_scores() -> None:
     known, starts, goals, after, images = (batch(rng, count) for count in (40, 10, 10, 10, 30))
     plain = Evidence(unit(rng, 3, 8), images=images)
     evidence = {None: plain, **{seed: replace(plain, no=unit(rng, 3, 8)) for seed in (0, 1)}}
-    panel, _ = fitted.fit(["MCM", "CLIPN-CTW", "1-NN"], evidence, META)
+    panel, _ = scoring.fit(["MCM", "CLIPN-CTW", "1-NN"], evidence, META)
     fewer = attack_report.without_targets(evidence, {"k0", "k7"})
-    left, _ = fitted.fit(["1-NN"], fewer, META)
+    left, _ = scoring.fit(["1-NN"], fewer, META)
     parts = [known.rows(slice(0, 15)), known.rows(slice(15, 40))]
     found = attack_report.compare(panel, left, iter(parts), starts, goals, {"patchy": Moved(0.0, after, 2.5, 8)})
 

@@ -12,11 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from clipn import attack_study, fitted, scores
+from clipn import attack_study, scores
 from clipn.attack_study import Attacked
 from clipn.config import AttackParams, BenchmarkParams
 from clipn.data import tars
 from clipn.data.manifest import Entry
+from clipn.evaluation import scoring
 from clipn.features import encode
 from clipn.features.inputs import Inputs
 from clipn.features.lookup import Images
@@ -57,7 +58,7 @@ def evidence(sets: Mapping[str, Images]) -> dict[int | None, Evidence]:
 
 def attacked(clip: Backbone, sets: Mapping[str, Images], benchmark: BenchmarkParams, left_out: set[str]) -> Attacked:
     known = evidence(sets)
-    panel, _ = fitted.fit(["MCM", "CLIPN-CTW", "1-NN"], known, sets["known"].features.meta)
+    panel, _ = scoring.fit(["MCM", "CLIPN-CTW", "1-NN"], known, sets["known"].features.meta)
     return attack_study.run(
         clip, benchmark, sets, panel, known, ATTACK, left_out={"near": left_out}, max_pixels=PARAMS.max_pixels
     )
@@ -116,7 +117,7 @@ def encoded(clip: Backbone, files: list[bytes], takes: Kind) -> np.ndarray:
 def test_without_a_fit_set_the_targets_are_test_images(clip: Backbone, sets: dict[str, Images]) -> None:
     known = {name: images for name, images in sets.items() if name != "fit"}
     plain = replace(evidence(sets)[None], images=None)
-    panel, skipped = fitted.fit(["MCM", "1-NN"], {None: plain}, sets["known"].features.meta)
+    panel, skipped = scoring.fit(["MCM", "1-NN"], {None: plain}, sets["known"].features.meta)
     told: list[tuple[int, int]] = []
     result = attack_study.run(
         clip, replace(BENCHMARK, fit=None), known, panel, {None: plain}, replace(ATTACK, steps=2),

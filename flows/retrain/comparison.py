@@ -13,9 +13,10 @@ import yaml
 from prefect import get_run_logger
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from clipn import gate, paths
+from clipn import paths
 from clipn.errors import InvalidData, MissingInput
-from clipn.gate import Limits, Means, Row, Seeds, Verdict
+from clipn.evaluation import gate
+from clipn.evaluation.gate import Limits, Means, Row, Seeds, Verdict
 from flows.retrain import publish
 from flows.retrain.git import GitFailed
 from flows.retrain.workspace import Workspace

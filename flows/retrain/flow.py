@@ -18,7 +18,7 @@ from prefect.states import Completed, Failed
 
 from clipn import paths
 from clipn.errors import ClipnError, InvalidParams
-from clipn.gate import Limits, Row
+from clipn.evaluation.gate import Limits, Row
 from flows import server
 from flows.retrain import comparison, publish, reproduction
 from flows.retrain.comparison import Reference

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from clipn.errors import ClipnError, InvalidParams
-from clipn.gate import Row
+from clipn.evaluation.gate import Row
 from flows.retrain.git import GitFailed, git
 from flows.retrain.workspace import DVC, Say, Workspace
 

@@ -6,11 +6,12 @@ from typing import Any
 
 from prefect.artifacts import create_table_artifact
 
-from clipn import attack_study, config, fitted, paths
+from clipn import attack_study, config, paths
+from clipn.evaluation import by_seed, evidence, scoring
+from clipn.evaluation.evidence import Sets
 from clipn.models import backbone
 from clipn.utils import files
-from flows import by_seed, evidence, machine
-from flows.evidence import Sets
+from flows import machine
 from flows.stage import StageProgress, stage
 
 
@@ -22,7 +23,7 @@ def run(benchmark: str) -> dict[str, Any]:
     clip = backbone.load(paths.BACKBONE, machine.device())
     sets = Sets.open(params, benchmark, clip.fingerprint)
     known = by_seed.gather(params, sets, clip, options.methods)
-    panel, skipped = fitted.fit(options.methods, known, sets.stores[sets.benchmark.id].meta)
+    panel, skipped = scoring.fit(options.methods, known, sets.stores[sets.benchmark.id].meta)
     attacked = attack_study.run(
         clip,
         sets.benchmark,

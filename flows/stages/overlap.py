@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clipn import config, overlap, paths
-from clipn.duplicates import ID, TRAINING
+from clipn import config, paths
+from clipn.evaluation import overlap
+from clipn.evaluation.duplicates import ID, TRAINING
 from clipn.features.lookup import Images
 from clipn.features.store import FeatureStore
 from clipn.utils import files

@@ -6,17 +6,18 @@ from typing import Any
 
 from prefect.artifacts import create_table_artifact
 
-from clipn import config, corruptions, fitted, paths, robustness
+from clipn import config, paths
 from clipn.config import Params
+from clipn.evaluation import by_seed, corruptions, evidence, robustness, scoring
+from clipn.evaluation.evidence import Sets
+from clipn.evaluation.robustness import Renaming, Study
+from clipn.evaluation.scoring import BySeed
 from clipn.features import select
-from clipn.fitted import BySeed
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
 from clipn.prompts import wordnet
-from clipn.robustness import Renaming, Study
 from clipn.utils import files
-from flows import by_seed, evidence, machine
-from flows.evidence import Sets
+from flows import machine
 from flows.stage import StageProgress, stage
 
 
@@ -28,7 +29,7 @@ def run(benchmark: str) -> dict[str, Any]:
     clip = backbone.load(paths.BACKBONE, machine.device())
     sets = Sets.open(params, benchmark, clip.fingerprint)
     known = by_seed.gather(params, sets, clip, options.methods)
-    panel, skipped = fitted.fit(options.methods, known, sets.stores[sets.benchmark.id].meta)
+    panel, skipped = scoring.fit(options.methods, known, sets.stores[sets.benchmark.id].meta)
     study = Study(
         clip,
         sets.benchmark,

@@ -6,11 +6,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from clipn import config, evaluate, paths
+from clipn import config, paths
+from clipn.evaluation import benchmark as evaluate
+from clipn.evaluation import evidence
+from clipn.evaluation.evidence import Sets
 from clipn.models import backbone
 from clipn.utils import files
-from flows import evidence, machine, scoring
-from flows.evidence import Sets
+from flows import machine, scoring
 from flows.stage import StageProgress, stage
 
 

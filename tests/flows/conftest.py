@@ -19,9 +19,10 @@ import yaml
 from prefect.settings import PREFECT_SERVER_API_PORT, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
-from clipn import config, duplicates, profiles
+from clipn import config, profiles
 from clipn.data import manifest
 from clipn.data.manifest import Entry
+from clipn.evaluation import duplicates
 from clipn.features import encode
 from clipn.features.rows import FeatureBatch
 from clipn.features.store import write_index

@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from clipn import fitted, metrics, scores
+from clipn import metrics, scores
 from clipn.config import BenchmarkParams
-from clipn.corruptions import Corruption
 from clipn.errors import InvalidData
+from clipn.evaluation import scoring
+from clipn.evaluation.corruptions import Corruption
+from clipn.evaluation.scoring import BySeed, Panel, Values
 from clipn.features import crops, select
 from clipn.features.lookup import Images
 from clipn.features.rows import FeatureBatch, unit_norm
-from clipn.fitted import BySeed, Panel, Values
 from clipn.models.backbone import Backbone
 from clipn.utils import threads
 from clipn.utils.progress import Progress, silent
@@ -132,7 +133,7 @@ class Study:
         total, done = sum(len(keys[name]) for name in names) * len(corruptions), 0
         seen: dict[tuple[str, Condition], _Seen] = {}
         for name in names:  # one set after the other, since patch features of all would not fit in memory
-            columns = fitted.columns(self._panel, sets[name].features.meta)
+            columns = scoring.columns(self._panel, sets[name].features.meta)
             clean = select.take(sets[name].features, keys[name], columns)
             seen[name, CLEAN] = self._look(self._panel, clean, self._evidence)
             for renaming, panel in asked:
@@ -168,7 +169,7 @@ class Study:
         """The methods with those fitted again that know the names of the classes."""
         meta = sets[self._benchmark.id].features.meta
         again = [name for name, method in self._panel.items() if method.needs(*NAMES)]
-        return {**self._panel, **fitted.fit(again, renaming.evidence, meta)[0]}
+        return {**self._panel, **scoring.fit(again, renaming.evidence, meta)[0]}
 
     def _corrupted(
         self, name: str, images: Images, clean: FeatureBatch, corruptions: Sequence[Corruption]
@@ -176,7 +177,7 @@ class Study:
         """The features of a set's images after each corruption, which are made side by side."""
         if not corruptions:
             return
-        keys, meta = list(clean.keys), fitted.needed(self._panel, images.features.meta)
+        keys, meta = list(clean.keys), scoring.needed(self._panel, images.features.meta)
         pictures = crops.read(images, keys, self._clip, self._max_pixels)
         # A GPU has memory for one batch, and towers give the patches of one batch at a time.
         alone = threading.Lock() if self._clip.device.type != "cpu" or meta.patches else nullcontext()
@@ -201,7 +202,7 @@ class Study:
         yes, labels, accuracy = evidence[None].yes, batch.label, None
         if yes is not None and labels is not None and (labels >= 0).all():
             accuracy = metrics.accuracy((unit_norm(batch.image) @ yes.T).argmax(axis=1), labels)
-        return _Seen(fitted.ask(panel, [batch]), accuracy)
+        return _Seen(scoring.ask(panel, [batch]), accuracy)
 
     def _entry(
         self, seen: Mapping[tuple[str, Condition], _Seen], of_id: Condition, of_ood: Condition

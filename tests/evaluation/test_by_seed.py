@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from clipn import config, paths
+from clipn.evaluation import by_seed, evidence
+from clipn.evaluation.evidence import Sets
 from clipn.models import backbone
-from flows import by_seed, evidence
-from flows.evidence import Sets
 from tests.small_sets import illustrate
 
 

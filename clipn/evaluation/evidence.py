@@ -6,10 +6,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clipn import config, duplicates, paths, scores
+from clipn import config, paths, scores
 from clipn.config import BenchmarkParams, Params
 from clipn.data import manifest
 from clipn.errors import InvalidData
+from clipn.evaluation import duplicates
 from clipn.features.store import FeatureBatch, FeatureStore
 from clipn.models import no_encoder
 from clipn.models.backbone import Backbone

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from clipn.config import RobustnessParams
-from clipn.corruptions import Corruption, blur, chosen, jpeg, noise
+from clipn.evaluation.corruptions import Corruption, blur, chosen, jpeg, noise
 from tests.small_sets import picture
 
 GREY = Image.new("RGB", (64, 64), (128, 128, 128))

@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
 
 
 def read(folder: Path) -> pa.Table:
-    """The table of duplicates in a folder that `clipn.overlap.write` wrote.
+    """The table of duplicates in a folder that `clipn.evaluation.overlap.write` wrote.
 
     Raises:
         MissingInput: there is none.

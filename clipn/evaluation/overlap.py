@@ -23,11 +23,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from clipn import duplicates
 from clipn.config import BenchmarkParams
 from clipn.data.manifest import Entry
-from clipn.duplicates import ID, SCHEMA, TRAINING
 from clipn.errors import BackboneMismatch
+from clipn.evaluation import duplicates
+from clipn.evaluation.duplicates import ID, SCHEMA, TRAINING
 from clipn.features import lookup
 from clipn.features.lookup import Images, Place
 from clipn.features.nearest import Nearest
@@ -52,7 +52,7 @@ class Overlap:
     """Duplicates of one benchmark.
 
     Attributes:
-        table: table of `clipn.duplicates.SCHEMA`; of each image up to `KEPT` rows, from near to far.
+        table: table of `clipn.evaluation.duplicates.SCHEMA`; of each image up to `KEPT` rows, from near to far.
         pictures: (set, other) → up to `PAIRS` pairs that reach the threshold, the set's image above the other;
             from near to far, spread evenly over all images that have such a duplicate.
         counts: for each set its number of `images`, and for `id` and `training`, where they were compared, how

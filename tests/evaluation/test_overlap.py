@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipn import duplicates, overlap
 from clipn.config import BenchmarkParams
 from clipn.errors import BackboneMismatch
+from clipn.evaluation import duplicates, overlap
+from clipn.evaluation.overlap import PAIRS, Overlap
 from clipn.features.lookup import Images
-from clipn.overlap import PAIRS, Overlap
 from tests.overlap_data import MAX_PIXELS, Picture, write_images
 
 BENCHMARK = BenchmarkParams(id="known", ood=("near", "far"))

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipn import duplicates
-from clipn.duplicates import SCHEMA
 from clipn.errors import InvalidData, MissingInput
+from clipn.evaluation import duplicates
+from clipn.evaluation.duplicates import SCHEMA
 
 ROWS = [
     ("known", "0", "training", "5", 0.98, False),

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from clipn import gate
 from clipn.errors import InvalidData
-from clipn.gate import Key, Limits, Row, Verdict
+from clipn.evaluation import gate
+from clipn.evaluation.gate import Key, Limits, Row, Verdict
 
 AUROC = Key("b", "CLIPN-ATD", "auroc")
 FPR95 = Key("b", "CLIPN-ATD", "fpr95_id_interpolated")

@@ -9,7 +9,7 @@ import pytest
 
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData, NonFinite
-from clipn.evaluate import Evaluation, evaluate
+from clipn.evaluation.benchmark import Evaluation, evaluate
 from clipn.features.store import FeatureBatch
 from clipn.scores import Evidence
 

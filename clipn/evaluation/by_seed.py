@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from clipn import paths, scores
 from clipn.config import Params
+from clipn.evaluation import evidence
+from clipn.evaluation.evidence import Sets
+from clipn.evaluation.scoring import BySeed
 from clipn.features.lookup import Images
-from clipn.fitted import BySeed
 from clipn.models.backbone import Backbone
-from flows import evidence
-from flows.evidence import Sets
 
 
 def gather(params: Params, sets: Sets, clip: Backbone, methods: Collection[str]) -> BySeed:

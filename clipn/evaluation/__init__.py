@@ -1,0 +1,1 @@
+"""Evaluate scores on benchmarks: measures, overlap, attacks, robustness, the gate."""

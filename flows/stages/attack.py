@@ -6,8 +6,9 @@ from typing import Any
 
 from prefect.artifacts import create_table_artifact
 
-from clipn import attack_study, config, paths
+from clipn import config, paths
 from clipn.evaluation import by_seed, evidence, scoring
+from clipn.evaluation.attack import study
 from clipn.evaluation.evidence import Sets
 from clipn.models import backbone
 from clipn.utils import files
@@ -24,7 +25,7 @@ def run(benchmark: str) -> dict[str, Any]:
     sets = Sets.open(params, benchmark, clip.fingerprint)
     known = by_seed.gather(params, sets, clip, options.methods)
     panel, skipped = scoring.fit(options.methods, known, sets.stores[sets.benchmark.id].meta)
-    attacked = attack_study.run(
+    attacked = study.run(
         clip,
         sets.benchmark,
         by_seed.images(sets),

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clipn import attack_report, scores
-from clipn.attack_report import Moved
+from clipn import scores
 from clipn.evaluation import scoring
+from clipn.evaluation.attack import report
+from clipn.evaluation.attack.report import Moved
 from clipn.features.rows import FeatureBatch, FeatureMeta
 from clipn.metrics.detection import auroc
 from clipn.scores import Evidence
@@ -27,16 +28,16 @@ def test_change_and_cosine_by_hand() -> None:
     starts = np.zeros((2, 1, 2, 3), np.uint8)
     moved = starts.copy()
     moved[0, 0, 0, 0], moved[1, 0, 1, 2] = 9, 3
-    assert attack_report.change(starts, moved) == attack_report.change(moved, starts) == 1.0
+    assert report.change(starts, moved) == report.change(moved, starts) == 1.0
     a = FeatureBatch(["a", "b"], np.eye(2), pooled=np.array([[3.0, 4.0, 0], [0, 0, 2]]))
     b = FeatureBatch(["c", "d"], np.array([[1.0, 0], [0, -1]]), pooled=np.array([[1.0, 0, 0], [0, 0, 7]]))
-    assert attack_report.cosine(a, b) == pytest.approx((0.6 + 1) / 2)
-    assert attack_report.cosine(replace(a, pooled=None), replace(b, pooled=None)) == pytest.approx(0)
+    assert report.cosine(a, b) == pytest.approx((0.6 + 1) / 2)
+    assert report.cosine(replace(a, pooled=None), replace(b, pooled=None)) == pytest.approx(0)
 
 
 def test_targets_are_taken_out_of_the_id_images() -> None:
     images = batch(np.random.default_rng(0), 5)
-    reduced = attack_report.without_targets({None: Evidence(None, images=images), 3: Evidence(None)}, {"k1", "k4"})
+    reduced = report.without_targets({None: Evidence(None, images=images), 3: Evidence(None)}, {"k1", "k4"})
     assert reduced[None].images is not None
     assert reduced[None].images.keys == ["k0", "k2", "k3"]
     assert reduced[None].images.pooled is not None
@@ -51,10 +52,10 @@ def test_every_number_is_that_of_the_scores() -> None:
     plain = Evidence(unit(rng, 3, 8), images=images)
     evidence = {None: plain, **{seed: replace(plain, no=unit(rng, 3, 8)) for seed in (0, 1)}}
     panel, _ = scoring.fit(["MCM", "CLIPN-CTW", "1-NN"], evidence, META)
-    fewer = attack_report.without_targets(evidence, {"k0", "k7"})
+    fewer = report.without_targets(evidence, {"k0", "k7"})
     left, _ = scoring.fit(["1-NN"], fewer, META)
     parts = [known.rows(slice(0, 15)), known.rows(slice(15, 40))]
-    found = attack_report.compare(panel, left, iter(parts), starts, goals, {"patchy": Moved(0.0, after, 2.5, 8)})
+    found = report.compare(panel, left, iter(parts), starts, goals, {"patchy": Moved(0.0, after, 2.5, 8)})
 
     def expected(method: str, evidence: Evidence, unknown: FeatureBatch) -> float:
         score = scores.fit(method, evidence)
@@ -63,8 +64,8 @@ def test_every_number_is_that_of_the_scores() -> None:
 
     assert found["patchy"] == {
         "weight": 0.0,
-        "cosine_before": attack_report.cosine(starts, goals),
-        "cosine_after": attack_report.cosine(after, goals),
+        "cosine_before": report.cosine(starts, goals),
+        "cosine_after": report.cosine(after, goals),
         "change": 2.5,
         "difference_times": 8,
         "methods": {

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clipn import attack, attack_pairs, attack_report
-from clipn.attack_pairs import Pair
-from clipn.attack_report import Moved
 from clipn.config import AttackParams, BenchmarkParams
 from clipn.evaluation import scoring
+from clipn.evaluation.attack import pairs as attack_pairs
+from clipn.evaluation.attack import report as attack_report
+from clipn.evaluation.attack import search
+from clipn.evaluation.attack.pairs import Pair
+from clipn.evaluation.attack.report import Moved
 from clipn.evaluation.scoring import BySeed, Panel
 from clipn.features import crops, select
 from clipn.features.crops import Crops
@@ -72,7 +74,7 @@ def run(
         params: of the attack.
         left_out: OOD set → keys of images that do not count, such as duplicates of ID images.
         max_pixels: larger images are refused before they are decoded.
-        workers: as in `clipn.attack.move`.
+        workers: as in `clipn.evaluation.attack.search.move`.
         progress: told the images times steps done and in all, over all kinds.
 
     Raises:
@@ -90,14 +92,14 @@ def run(
     )
     goals = select.take(source.features, [pair.target for pair in pairs], columns)
     names = [pair.name for pair in pairs]
-    kinds, steps = attack.kinds(params), len(pairs) * params.steps
+    kinds, steps = search.kinds(params), len(pairs) * params.steps
     pictures: dict[str, Crops] = {}
     for number, (kind, weight) in enumerate(kinds.items()):
 
         def told(done: int, total: int, before: int = number * steps) -> None:
             progress(before + done, steps * len(kinds))
 
-        pictures[kind] = attack.move(clip, starts, targets, names, weight, params, workers=workers, progress=told)
+        pictures[kind] = search.move(clip, starts, targets, names, weight, params, workers=workers, progress=told)
 
     def moved(kind: str) -> Moved:
         parts = crops.batches(pictures[kind], params.batch_size)

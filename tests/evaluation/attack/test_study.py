@@ -12,12 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from clipn import attack_study, scores
-from clipn.attack_study import Attacked
+from clipn import scores
 from clipn.config import AttackParams, BenchmarkParams
 from clipn.data import tars
 from clipn.data.manifest import Entry
 from clipn.evaluation import scoring
+from clipn.evaluation.attack import study
+from clipn.evaluation.attack.study import Attacked
 from clipn.features import encode
 from clipn.features.inputs import Inputs
 from clipn.features.lookup import Images
@@ -59,7 +60,7 @@ def evidence(sets: Mapping[str, Images]) -> dict[int | None, Evidence]:
 def attacked(clip: Backbone, sets: Mapping[str, Images], benchmark: BenchmarkParams, left_out: set[str]) -> Attacked:
     known = evidence(sets)
     panel, _ = scoring.fit(["MCM", "CLIPN-CTW", "1-NN"], known, sets["known"].features.meta)
-    return attack_study.run(
+    return study.run(
         clip, benchmark, sets, panel, known, ATTACK, left_out={"near": left_out}, max_pixels=PARAMS.max_pixels
     )
 
@@ -119,7 +120,7 @@ def test_without_a_fit_set_the_targets_are_test_images(clip: Backbone, sets: dic
     plain = replace(evidence(sets)[None], images=None)
     panel, skipped = scoring.fit(["MCM", "1-NN"], {None: plain}, sets["known"].features.meta)
     told: list[tuple[int, int]] = []
-    result = attack_study.run(
+    result = study.run(
         clip, replace(BENCHMARK, fit=None), known, panel, {None: plain}, replace(ATTACK, steps=2),
         left_out={}, max_pixels=PARAMS.max_pixels, progress=lambda *counts: told.append(counts),
     )  # fmt: skip

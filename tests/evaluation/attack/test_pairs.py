@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipn import attack_pairs
-from clipn.attack_pairs import TILE, Pair, draw
 from clipn.data import tars
 from clipn.errors import InvalidData
+from clipn.evaluation.attack import pairs as attack_pairs
+from clipn.evaluation.attack.pairs import TILE, Pair, draw
 from clipn.features import crops
 from tests.small_sets import PARAMS, picture, tiny, write_set
 

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from clipn import attack
-from clipn.attack import losses, move, smoothness
 from clipn.config import AttackParams
 from clipn.errors import NonFinite
+from clipn.evaluation.attack import search
+from clipn.evaluation.attack.search import losses, move, smoothness
 from clipn.features import crops
 from clipn.features.crops import Crops
 from clipn.models.backbone import Backbone
@@ -56,7 +56,7 @@ def cosines(clip: Backbone, a: Crops, b: Crops) -> NDArray[np.float32]:
 def test_images_come_nearer_to_their_targets_and_smooth_ones_stay_smooth(clip: Backbone) -> None:
     starts, targets = pictures(clip, *range(6)), pictures(clip, *range(10, 16))
     before = cosines(clip, starts, targets)
-    moved = {kind: move(clip, starts, targets, NAMES, weight, PARAMS) for kind, weight in attack.kinds(PARAMS).items()}
+    moved = {kind: move(clip, starts, targets, NAMES, weight, PARAMS) for kind, weight in search.kinds(PARAMS).items()}
     for found in moved.values():
         assert (found.shape, found.dtype) == (starts.shape, np.uint8)
         assert (1 - cosines(clip, found, targets) < 0.3 * (1 - before)).all()
@@ -100,7 +100,7 @@ def test_pixels_stay_from_black_to_white(clip: Backbone, monkeypatch: pytest.Mon
     def brighter(found: torch.Tensor, goals: torch.Tensor, change: torch.Tensor, weight: float) -> torch.Tensor:
         return -change.sum(dim=(1, 2, 3))
 
-    monkeypatch.setattr(attack, "losses", brighter)
+    monkeypatch.setattr(search, "losses", brighter)
     moved = move(clip, starts, starts, NAMES[:2], 0, replace(PARAMS, steps=10, lr=0.02, start_noise=0.0))
     assert (moved[0] == round(10 * 0.02 * 255)).all()
     assert (moved[1] == 255).all()
@@ -154,7 +154,7 @@ def test_an_error_ends_the_other_batches(clip: Backbone, monkeypatch: pytest.Mon
             raise RuntimeError("out of memory")
         return change.sum(dim=(1, 2, 3))
 
-    monkeypatch.setattr(attack, "losses", failing)
+    monkeypatch.setattr(search, "losses", failing)
     starts = pictures(clip, *range(6))
     with pytest.raises(RuntimeError, match="out of memory"):
         move(clip, starts, starts, NAMES, 0, replace(PARAMS, steps=100_000, batch_size=1), workers=2)
@@ -173,7 +173,7 @@ def test_a_change_that_is_not_finite_is_named(clip: Backbone, monkeypatch: pytes
     def broken(found: torch.Tensor, goals: torch.Tensor, change: torch.Tensor, weight: float) -> torch.Tensor:
         return change.sum(dim=(1, 2, 3)) * torch.tensor([1.0, torch.nan])
 
-    monkeypatch.setattr(attack, "losses", broken)
+    monkeypatch.setattr(search, "losses", broken)
     starts = pictures(clip, 0, 1)
     with pytest.raises(NonFinite, match=r"the change of image 'far/1' is not finite; lower attack\.lr"):
         move(clip, starts, starts, NAMES[:2], 0, replace(PARAMS, steps=2))

@@ -1,0 +1,1 @@
+"""OOD images that are moved towards ID images, and what scores make of them."""

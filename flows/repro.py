@@ -15,7 +15,7 @@ from rich.console import Console
 from clipn import config, paths, preflight
 from clipn.config import Params
 from clipn.errors import ClipnError
-from clipn.report import terminal
+from clipn.report.render import terminal
 from clipn.utils.files import read_json
 
 LOG_WIDTH = 130

@@ -7,23 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from clipn.config import BenchmarkParams, ReportParams
-from clipn.report import (
-    appendix,
-    attack,
-    benchmark,
-    curves,
-    gather,
-    markdown,
-    overview,
-    page,
-    plots,
-    published,
-    robustness,
-    study,
-    summary,
-)
-from clipn.report.document import Section
+from clipn.report import curves, gather, summary
 from clipn.report.gather import Asked, Results
+from clipn.report.render import markdown, overview, page, plots
+from clipn.report.render.document import Section
+from clipn.report.sections import appendix, attack, benchmark, published, robustness, study
 from clipn.utils.files import atomic_path, write_json, write_text
 
 

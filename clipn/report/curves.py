@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from clipn.report.score_files import Scores
+from clipn.report.inputs.score_files import Scores
 from clipn.report.summary import AVERAGE, BenchmarkSummary
 
 Floats = NDArray[np.float64]

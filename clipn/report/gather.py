@@ -9,21 +9,9 @@ from pathlib import Path
 from clipn import scores
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidParams
-from clipn.report import (
-    appendix,
-    attack,
-    benchmark,
-    curves,
-    inputs,
-    merge,
-    overlaps,
-    robustness,
-    samples,
-    score_files,
-    stages,
-    study,
-    training,
-)
+from clipn.report import curves, merge
+from clipn.report.inputs import metrics, samples, score_files, stages, training
+from clipn.report.sections import appendix, attack, benchmark, overlaps, robustness, study
 
 
 @dataclass(frozen=True)
@@ -127,8 +115,8 @@ def read(root: Path, asked: Asked) -> Results:
 
 
 def _measured(root: Path, name: str, asked: Asked) -> benchmark.Measured:
-    models = [inputs.BASELINES, *(f"seed-{s}" for s in asked.seeds), *(f"imported-{m}" for m in asked.imported)]
-    runs = [inputs.read_run(root, name, asked.benchmarks[name], model) for model in models]
+    models = [metrics.BASELINES, *(f"seed-{s}" for s in asked.seeds), *(f"imported-{m}" for m in asked.imported)]
+    runs = [metrics.read_run(root, name, asked.benchmarks[name], model) for model in models]
     first_imported = 1 + len(asked.seeds)
     summary = merge.summarise(runs[0], runs[1:first_imported], runs[first_imported:])
     merge.require_methods(summary)

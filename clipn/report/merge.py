@@ -7,7 +7,7 @@ from typing import Any
 
 from clipn import scores
 from clipn.errors import InvalidData
-from clipn.report.inputs import MEASURES, Run
+from clipn.report.inputs.metrics import MEASURES, Run
 from clipn.report.summary import (
     AVERAGE,
     GROUPS,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from clipn.report.inputs import Calibration
+from clipn.report.inputs.metrics import Calibration
 
 AVERAGE = "average"
 GROUPS = (

@@ -16,8 +16,8 @@ from PIL import Image
 from clipn import report
 from clipn.config import BenchmarkParams, ReportParams
 from clipn.data import manifest, tars
-from clipn.report import pictures
-from clipn.report.document import Picture
+from clipn.report.render import pictures
+from clipn.report.render.document import Picture
 from clipn.utils.files import write_json, write_text
 from tests.report import made_up
 from tests.report.made_up import SETS, measured, run

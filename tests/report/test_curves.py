@@ -8,7 +8,7 @@ import pytest
 
 from clipn import metrics
 from clipn.report import curves
-from clipn.report.score_files import Scores
+from clipn.report.inputs.score_files import Scores
 from tests.report.made_up import NAMES, TRAINED, benchmark, method
 
 

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from clipn.errors import InvalidData
 from clipn.report import merge
-from clipn.report.inputs import Run
+from clipn.report.inputs.metrics import Run
 from clipn.report.summary import BenchmarkSummary, Spread
 from tests.report.made_up import measured
 

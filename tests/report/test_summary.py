@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from clipn.report import summary
-from clipn.report.inputs import Calibration
+from clipn.report.inputs.metrics import Calibration
 from clipn.report.summary import GROUPS, Spread
 from tests.report.made_up import TRAINED, benchmark, method
 

@@ -1,0 +1,1 @@
+"""Read what earlier stages wrote."""

@@ -1,0 +1,1 @@
+"""Turn a document into HTML, Markdown, plots and text for a terminal."""

@@ -1,0 +1,34 @@
+"""Pictures with their data inside the address, so that a page needs no other file."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from clipn.report.render import plots
+from clipn.report.render.document import Picture
+
+WIDEST = 1280
+"""Pixels across a photograph at most: a page shows no more."""
+
+
+def webp(picture: Image.Image, alt: str) -> Picture:
+    """Photographs and drawings in pixels; shrunk where they are wider than any page shows them."""
+    if picture.width > WIDEST:
+        picture = picture.resize((WIDEST, round(picture.height * WIDEST / picture.width)), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="WEBP", quality=85, method=6)
+    return Picture(_data_uri("image/webp", buffer.getvalue()), alt, *picture.size)
+
+
+def svg(figure: Figure, alt: str) -> Picture:
+    """A plot; within `plots.themed()`, so that it is the same everywhere."""
+    width, height = (round(96 * inches) for inches in figure.get_size_inches())
+    return Picture(_data_uri("image/svg+xml", plots.svg(figure)), alt, width, height)
+
+
+def _data_uri(media_type: str, content: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"

@@ -27,9 +27,10 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from clipn import config, profiles
+from clipn import config
 from clipn.data.captions import prepare
 from clipn.data.download.server import LoopbackServer
+from clipn.project import profiles
 
 MIB = 2**20
 SIDES = (480, 360)

@@ -45,7 +45,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from clipn import profiles
 from clipn.config import parse
 from clipn.data import images, tars
 from clipn.data.manifest import Entry
@@ -55,6 +54,7 @@ from clipn.features.inputs import Loader, read
 from clipn.features.store import write_shard
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
+from clipn.project import profiles
 from clipn.utils.timing import Phases
 
 PARTS = ("read", "decode", "tower", "write")

@@ -22,12 +22,13 @@ import torch
 from PIL import Image
 from prefect import flow
 
-from clipn import config, profiles
+from clipn import config
 from clipn.config import FeaturesParams
 from clipn.data import manifest, tars
 from clipn.data.manifest import Entry
 from clipn.features import encode as features
 from clipn.models import backbone
+from clipn.project import profiles
 from clipn.training.pretrain import preprocess_cfg
 from flows import shards
 from flows.ray import cluster

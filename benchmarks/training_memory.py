@@ -22,10 +22,10 @@ import open_clip
 import torch
 
 from benchmarks.training_speed import END, START, pair_stream
-from clipn import profiles
 from clipn.config import parse
 from clipn.features.store import FeatureBatch, FeatureMeta, FeatureStore, TokenLists, write_index, write_shard
 from clipn.models.no_encoder import NoTextEncoder
+from clipn.project import profiles
 from clipn.training import loop
 from clipn.training.distributed import Group
 

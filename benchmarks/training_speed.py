@@ -31,12 +31,12 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 
-from clipn import profiles
 from clipn.config import TrainParams, parse
 from clipn.features.store import FeatureBatch, FeatureMeta, FeatureStore, TokenLists, write_index, write_shard
 from clipn.losses import image_text_binary_opposite, text_semantic_opposite
 from clipn.models.no_encoder import NoTextEncoder
 from clipn.optim import adamw
+from clipn.project import profiles
 from clipn.training import loop
 from clipn.training.distributed import Group
 from clipn.training.stream import Batch, Draws, PairStream

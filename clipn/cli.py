@@ -146,8 +146,8 @@ def _inspect(options: argparse.Namespace) -> None:
 
 
 def _profile(options: argparse.Namespace) -> None:
-    from clipn import profiles
     from clipn.data.sets import benchmarks
+    from clipn.project import profiles
 
     if options.name is None:
         print("\n".join(profiles.names()))
@@ -181,7 +181,8 @@ def _import_checkpoint(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from clipn import config, preflight
+    from clipn import config
+    from clipn.project import preflight
 
     preflight.check(config.load())
     print("params.yaml and every input that it names are fine")

@@ -14,10 +14,10 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from clipn import consistency
 from clipn.backbone_config import BackboneParams
 from clipn.config_types import STRICT, Count, Name, NotNegative, Positive, Share
 from clipn.errors import InvalidParams, MissingInput
+from clipn.project import checks
 from clipn.study_config import AttackParams, RobustnessParams, StudyParams, WordsParams
 
 Entry = TypeVar("Entry")
@@ -279,7 +279,7 @@ def parse(values: dict[str, Any], origin: str = "params") -> Params:
     except ValidationError as error:
         problems = [_describe(e) for e in error.errors()]
     else:
-        problems = consistency.contradictions(params)
+        problems = checks.contradictions(params)
     if problems:
         raise InvalidParams(f"{origin} has {len(problems)} problem(s):\n" + "\n".join(f"  - {p}" for p in problems))
     return params

@@ -12,9 +12,10 @@ import time
 
 from rich.console import Console
 
-from clipn import config, paths, preflight
+from clipn import config, paths
 from clipn.config import Params
 from clipn.errors import ClipnError
+from clipn.project import preflight
 from clipn.report.render import terminal
 from clipn.utils.files import read_json
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 import yaml
 
-from clipn import profiles
 from clipn.features import writer as feature_writer
 from clipn.features.store import FeatureBatch, FeatureMeta, write_index, write_shard
 from clipn.models import backbone
+from clipn.project import profiles
 from tests.training_data import unit, write_pairs
 
 # A test run in the background of a script ignores interrupts, and what the tests start would inherit that.

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from clipn import config, profiles
+from clipn import config
 from clipn.errors import InvalidParams, MissingInput
+from clipn.project import profiles
 from tests.conftest import ROOT
 
 

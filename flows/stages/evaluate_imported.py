@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipn import config, preflight, scores
+from clipn import config, scores
+from clipn.project import preflight
 from flows import scoring
 from flows.stage import stage
 

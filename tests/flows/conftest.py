@@ -19,7 +19,7 @@ import yaml
 from prefect.settings import PREFECT_SERVER_API_PORT, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
-from clipn import config, profiles
+from clipn import config
 from clipn.data import manifest
 from clipn.data.manifest import Entry
 from clipn.evaluation import duplicates
@@ -29,6 +29,7 @@ from clipn.features.store import write_index
 from clipn.features.writer import write_shard
 from clipn.models import backbone, no_encoder
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
+from clipn.project import profiles
 from clipn.training.pretrain import preprocess_cfg
 from flows import server
 from tests.conftest import ROOT, TINY

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from clipn import FeatureStore, profiles
+from clipn import FeatureStore
 from clipn.data import manifest
+from clipn.project import profiles
 from flows.stages import (
     attack,
     backbone,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clipn import profiles
+from clipn.project import profiles
 from flows import repro
 from tests.conftest import ROOT
 

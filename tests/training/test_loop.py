@@ -13,11 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from clipn import profiles
 from clipn.config import TrainParams, parse
 from clipn.errors import NonFinite
 from clipn.models import no_encoder
 from clipn.models.no_encoder import NoTextEncoder
+from clipn.project import profiles
 from clipn.training.distributed import Group
 from clipn.training.loop import State, fit
 from clipn.training.step_log import Step

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from clipn import profiles
 from clipn.config import parse
 from clipn.data.sets import archives, benchmarks
 from clipn.data.sets.registry import registered
 from clipn.errors import InvalidParams
+from clipn.project import profiles
 from tests.conftest import ROOT
 
 NAMES = list(benchmarks.benchmarks())

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from clipn import config, consistency, profiles
+from clipn import config
 from clipn.config import Params, PartParams
+from clipn.project import checks, profiles
 from tests.conftest import ROOT
 
 
@@ -18,7 +19,7 @@ def params(monkeypatch: pytest.MonkeyPatch) -> Params:
 
 
 def test_the_default_has_no_contradiction(params: Params) -> None:
-    assert consistency.contradictions(params) == []
+    assert checks.contradictions(params) == []
 
 
 def test_all_contradictions_are_found(params: Params) -> None:
@@ -28,7 +29,7 @@ def test_all_contradictions_are_found(params: Params) -> None:
         features=replace(params.features, view_scale=(1.0, 0.5)),
         train=replace(params.train, check=replace(params.train.check, id="dingbats", ood="dingbats")),
     )
-    assert consistency.contradictions(wrong) == [
+    assert checks.contradictions(wrong) == [
         "overlap.leave_out: 'id-and-training' needs overlap.against_training: true",
         "train.check: 'dingbats' cannot be both ID and OOD",
         "features.view_scale: (1.0, 0.5) has to rise, from above 0",
@@ -37,13 +38,13 @@ def test_all_contradictions_are_found(params: Params) -> None:
 
 def test_duplicates_of_id_images_need_no_training_images(params: Params) -> None:
     alone = replace(params.overlap, against_training=False, leave_out="id")
-    assert consistency.contradictions(replace(params, overlap=alone)) == []
+    assert checks.contradictions(replace(params, overlap=alone)) == []
 
 
 def test_id_images_and_validation_must_not_be_tested(params: Params) -> None:
     own = replace(params.benchmarks["pictographs"], fit="pictographs", validation="emoticons")
     wrong = replace(params, benchmarks={**params.benchmarks, "pictographs": own})
-    problems = consistency.contradictions(wrong)
+    problems = checks.contradictions(wrong)
     assert problems[0] == ("benchmarks.pictographs.fit: 'pictographs' is tested too; take other images, as with part")
     assert "benchmarks.pictographs.validation: 'emoticons' holds the test set 'arrows'" in problems
     assert "benchmarks.pictographs.validation: 'emoticons' is not in evaluate.benchmarks" in problems
@@ -62,7 +63,7 @@ def test_studies_know_their_benchmarks_and_methods(params: Params) -> None:
         robustness=replace(params.robustness, templates=("poems",)),
         backbone=replace(params.backbone, source="timm", name="resnet10t"),
     )
-    problems = "\n".join(consistency.contradictions(wrong))
+    problems = "\n".join(checks.contradictions(wrong))
     for part in (
         "study.methods: unknown method 'Magic'; known: MSP",
         "study.methods: 'CLIPN-CTW' needs a no encoder",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from clipn import preflight, profiles
 from clipn.config import Params, parse
 from clipn.errors import InvalidParams
+from clipn.project import preflight, profiles
 from tests.conftest import ROOT
 
 

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from dvc.utils.hydra import compose_and_dump
 
-from clipn import profiles
 from clipn.config import Params, load, parse
 from clipn.data.sets.registry import registered
 from clipn.errors import InvalidParams, MissingInput
+from clipn.project import profiles
 from tests.conftest import ROOT
 
 NAMES = ("cc3m", "miniature", "quick", "smoke", "study")

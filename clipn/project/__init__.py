@@ -1,0 +1,1 @@
+"""The project around the library: params.yaml, profiles, checks of inputs."""

@@ -1,5 +1,5 @@
 """`python -m clipn`, which torchrun needs: it starts modules, not commands."""
 
-from clipn.cli import main
+from clipn.cli.main import main
 
 main()

@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from clipn import Detector, cli
+from clipn import Detector
+from clipn.cli import main
 from clipn.errors import BackboneMismatch, InvalidData, InvalidParams
 from clipn.features.rows import FeatureMeta
 from clipn.features.store import write_index
@@ -114,7 +115,7 @@ def test_model_and_backbone_have_to_belong_together(folders: tuple[Path, Path], 
 
 
 def detect(folders: tuple[Path, Path], *arguments: str) -> None:
-    cli.main(["detect", "--model", str(folders[0]), "--backbone", str(folders[1]), *arguments])
+    main.main(["detect", "--model", str(folders[0]), "--backbone", str(folders[1]), *arguments])
 
 
 def test_the_command_prints_a_row_for_each_image(

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from clipn import cli
+from clipn.cli import main
 from clipn.errors import BackboneMismatch, ClipnError, InvalidData, InvalidParams, NonFinite
 from clipn.hub.reference_checkpoint import Tower, describe, import_file
 from clipn.models import backbone, no_encoder
@@ -198,7 +198,7 @@ def test_the_command(
     save(state, tmp_path / "a.pt")
     monkeypatch.chdir(tmp_path)
     command = ["import-checkpoint", "a.pt", "released", "--backbone", "clip"]
-    cli.main(command)
+    main.main(command)
     out = capsys.readouterr().out
     assert "3 learnable prompts" in out
     assert "29 of 29 tensors of the text tower are in the file, and match" in out
@@ -206,10 +206,10 @@ def test_the_command(
     assert "list released in evaluate.imported" in out
     assert (tmp_path / "models/imported/released/config.json").is_file()
     with pytest.raises(SystemExit, match=r"models/imported/released exists; .* --force"):
-        cli.main(command)
-    cli.main([*command, "--force"])
+        main.main(command)
+    main.main([*command, "--force"])
     with pytest.raises(SystemExit, match=r"'\.\./released' is no name for a model"):
-        cli.main(["import-checkpoint", "a.pt", "../released"])
+        main.main(["import-checkpoint", "a.pt", "../released"])
 
 
 def test_names_from_the_file_cannot_steer_a_terminal(clip: Path, state: State, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clipn import cli
+from clipn.cli import main
 from tests.conftest import ROOT
 
 
@@ -16,11 +16,11 @@ def test_profiles_are_listed_and_written(
     (tmp_path / "conf").symlink_to(ROOT / "conf")
     (tmp_path / "clipn").symlink_to(ROOT / "clipn")
     monkeypatch.chdir(tmp_path)
-    cli.main(["profile"])
+    main.main(["profile"])
     assert capsys.readouterr().out.split() == ["cc3m", "miniature", "quick", "smoke", "study"]
-    cli.main(["profile", "smoke", "train.epochs=7"])
+    main.main(["profile", "smoke", "train.epochs=7"])
     assert "epochs: 7" in (tmp_path / "params.yaml").read_text()
-    cli.main(["check"])
+    main.main(["check"])
     assert "are fine" in capsys.readouterr().out
 
 
@@ -31,14 +31,14 @@ def test_a_profile_can_do_without_sets_that_only_a_user_can_obtain(
     (tmp_path / "clipn").symlink_to(ROOT / "clipn")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CLIPN_IMAGENET", raising=False)
-    cli.main(["profile", "cc3m"])
+    main.main(["profile", "cc3m"])
     with pytest.raises(SystemExit, match=r"sets\.imagenet: .*clipn profile NAME --sets obtainable"):
-        cli.main(["check"])
-    cli.main(["profile", "cc3m", "train.epochs=7", "--sets", "obtainable"])
+        main.main(["check"])
+    main.main(["profile", "cc3m", "train.epochs=7", "--sets", "obtainable"])
     out = capsys.readouterr().out
     assert "left out: imagenet (set CLIPN_IMAGENET to the folder of ImageNet-1K, validation images)" in out
     assert "clipn profile cc3m train.epochs=7 ~sets.imagenet" in (tmp_path / "params.yaml").read_text()
-    cli.main(["check"])
+    main.main(["check"])
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_mistakes_end_with_a_message(
     (tmp_path / "conf").symlink_to(ROOT / "conf")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as error:
-        cli.main(arguments)
+        main.main(arguments)
     assert str(error.value).startswith("error: ")
     assert message in str(error.value)
     assert not (tmp_path / "params.yaml").exists()
@@ -66,4 +66,4 @@ def test_mistakes_end_with_a_message(
 def test_check_outside_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=r"params\.yaml does not exist"):
-        cli.main(["check"])
+        main.main(["check"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clipn import cli
+from clipn.cli import main
 from clipn.data.sets.registry import Registered, registry
 from tests import registry_server
 from tests.conftest import ROOT
@@ -23,7 +23,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.delenv("CLIPN_THINGS", raising=False)
 
     def build(*arguments: str) -> str:
-        cli.main(["sets", *arguments])
+        main.main(["sets", *arguments])
         return capsys.readouterr().out
 
     return build

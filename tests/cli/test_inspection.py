@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from clipn.cli.inspection import describe
 from clipn.data import manifest
 from clipn.data.manifest import Entry
 from clipn.errors import InvalidData, MissingInput
 from clipn.features.store import FeatureBatch, FeatureMeta, write_index, write_shard
 from clipn.features.tokens import TokenLists
-from clipn.inspection import describe
 from clipn.utils.files import sha256
 
 META = FeatureMeta(2, "abc", "size=32", 20.0, "evaluation", ("sun", "moon"))

@@ -16,7 +16,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Column, Table
 
-from clipn import scores, sets_command, train_command
+from clipn import scores
+from clipn.cli import sets, train
 from clipn.data import images
 from clipn.errors import ClipnError, Interrupted, InvalidData, InvalidParams, MissingInput
 from clipn.prompts import templates
@@ -90,8 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     foreign.add_argument("--force", action="store_true", help="replace a model of this name")
     foreign.set_defaults(run=_import_checkpoint)
 
-    train_command.add(commands)
-    sets_command.add(commands)
+    train.add(commands)
+    sets.add(commands)
 
     check = commands.add_parser("check", help="check params.yaml and every input that it names")
     check.set_defaults(run=_check)
@@ -139,7 +140,7 @@ def _detect(options: argparse.Namespace) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    from clipn.inspection import describe
+    from clipn.cli.inspection import describe
 
     for line in describe(options.path, options.verify):
         print(line)

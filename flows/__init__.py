@@ -2,7 +2,7 @@
 
 import os
 
-from flows import logs
+from flows.runtime.server import logs
 
 # Prefect's client, the hub's client and Ray report their use unless told not to before they are imported.
 os.environ.setdefault("DO_NOT_TRACK", "1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from clipn.errors import ClipnError
-from flows import dispatch
+from flows.runtime.companion import client
 from flows.stages import STAGES
 
 
@@ -14,14 +14,14 @@ def main() -> None:
     name, *words = sys.argv[1:] or [""]
     if name not in STAGES:
         sys.exit(f"usage: python -m flows STAGE [ARGUMENT …]; a stage is one of {', '.join(STAGES)}")
-    dvc = dispatch.dvc_command()
+    dvc = client.dvc_command()
     if dvc is None:
-        from flows import stage  # takes a second, which the stages of a dvc command spend once
+        from flows.runtime import stage  # takes a second, which the stages of a dvc command spend once
 
         stage.command(name, words)
         return
     try:
-        code = dispatch.run(dvc, name, words)
+        code = client.run(dvc, name, words)
     except ClipnError as error:
         sys.exit(f"error: {error}")
     sys.exit(code)

@@ -11,7 +11,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from clipn.errors import ClipnError
-from flows import children, server
+from flows.runtime.processes import children
+from flows.runtime.server import select
 
 _ERROR = "ERROR: "
 REPRO = (sys.executable, "-m", "dvc", "repro")
@@ -42,7 +43,7 @@ def repro_targets(targets: list[str], force: bool = False) -> State[None]:
 
 def _repro(arguments: list[str]) -> None:
     folder, settings = Path.cwd(), dict(children.UNDATED)
-    if api := server.existing():
+    if api := select.existing():
         settings["PREFECT_API_URL"] = api
     environment = children.environment(folder, settings)
     said: deque[str] = deque(maxlen=40)

@@ -18,7 +18,7 @@ from clipn.evaluation.benchmark import Evaluation
 from clipn.evaluation.evidence import Sets
 from clipn.models import backbone, no_encoder
 from clipn.utils import files
-from flows import machine
+from flows.runtime import machine
 
 
 def measure(params: Params, benchmark: str, methods: Sequence[str], model: Path | None = None) -> Evaluation:

@@ -13,7 +13,7 @@ from clipn.features import encode
 from clipn.features.encode import ShardTask
 from clipn.features.store import FeatureMeta
 from clipn.models.backbone import Backbone
-from flows.stage import StageProgress
+from flows.runtime.stage import StageProgress
 
 
 def encode_one(

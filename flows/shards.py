@@ -19,8 +19,8 @@ from clipn.features.store import FeatureMeta
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
 from clipn.utils.files import atomic_folder
-from flows import machine
 from flows.ray import cluster
+from flows.runtime import machine
 from flows.shard import encode_one
 
 

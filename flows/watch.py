@@ -16,7 +16,7 @@ from clipn.errors import InvalidData
 from clipn.training import step_log
 from clipn.training.step_log import Step
 from flows.record import Events, Record
-from flows.stage import ProgressBar
+from flows.runtime.stage import ProgressBar
 
 POLL = 0.5
 """Seconds between two looks at the log."""

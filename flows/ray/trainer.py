@@ -22,10 +22,10 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from clipn.errors import ClipnError
-from flows import machine
 from flows.ray import cluster
 from flows.ray.cluster import Node
 from flows.ray.process import Look, Process, Seat, environments, room, share_of
+from flows.runtime import machine
 from flows.trainer import PATIENCE_SECONDS, failure
 
 LOSSES = 3

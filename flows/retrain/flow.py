@@ -19,11 +19,11 @@ from prefect.states import Completed, Failed
 from clipn import paths
 from clipn.errors import ClipnError, InvalidParams
 from clipn.evaluation.gate import Limits, Row
-from flows import server
 from flows.retrain import comparison, publish, reproduction
 from flows.retrain.comparison import Reference
 from flows.retrain.git import GitFailed, top
 from flows.retrain.workspace import Workspace, locked
+from flows.runtime.server import select
 
 PROFILE = (sys.executable, "-m", "clipn", "profile")
 PARAMS = "params.yaml"
@@ -244,7 +244,7 @@ def main() -> None:
         sys.exit(f"usage: python -m flows.retrain [PARAMETER=VALUE …]; a parameter is one of {', '.join(known)}")
     try:
         values = retrain.validate_parameters({name: _value(name, word) for name, word in words.items()})
-        with server.selected():
+        with select.selected():
             state = cast(State[None], retrain(**values, return_state=True))
     except (ClipnError, ParameterTypeError) as error:
         sys.exit(f"error: {error}")

@@ -14,9 +14,10 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 
 from clipn.errors import ClipnError
-from flows import children, stage
 from flows.retrain.workspace import DVC, Say, Workspace
-from flows.stage import ProgressBar
+from flows.runtime import stage
+from flows.runtime.processes import children
+from flows.runtime.stage import ProgressBar
 
 COMMAND = (sys.executable, "-m", "flows.repro")
 """What is run in the checkout, followed by arguments for `dvc repro`."""

@@ -24,8 +24,8 @@ from dvc.stage import PipelineStage
 
 from clipn.errors import ClipnError, InvalidParams, MissingInput
 from clipn.utils.files import write_text
-from flows import children
 from flows.retrain.git import GitFailed, git
+from flows.runtime.processes import children
 
 DVC = (sys.executable, "-m", "dvc")
 LOCK = "dvc.lock"

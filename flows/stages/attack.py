@@ -12,8 +12,8 @@ from clipn.evaluation.attack import study
 from clipn.evaluation.evidence import Sets
 from clipn.models import backbone
 from clipn.utils import files
-from flows import machine
-from flows.stage import StageProgress, stage
+from flows.runtime import machine
+from flows.runtime.stage import StageProgress, stage
 
 
 @stage("attack")

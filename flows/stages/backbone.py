@@ -9,7 +9,7 @@ from clipn import config, paths
 from clipn.backbone_config import BackboneParams
 from clipn.models import backbone
 from clipn.training import pretrain, pretraining_data
-from flows.stage import StageProgress, stage
+from flows.runtime.stage import StageProgress, stage
 
 
 @stage("backbone")

@@ -6,7 +6,7 @@ from typing import Any
 
 from clipn import config, paths
 from clipn.data.captions import prepare
-from flows.stage import StageProgress, stage
+from flows.runtime.stage import StageProgress, stage
 
 
 @stage("captions")

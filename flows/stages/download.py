@@ -14,10 +14,10 @@ from clipn.data.download import download
 from clipn.data.download.download import Place
 from clipn.data.download.rows import CaptionRows
 from clipn.errors import InvalidParams
-from flows import machine
 from flows.ray import cluster
 from flows.ray.cluster import Node
-from flows.stage import StageProgress, stage
+from flows.runtime import machine
+from flows.runtime.stage import StageProgress, stage
 
 SERVE_HOST = "CLIPN_SERVE_HOST"
 

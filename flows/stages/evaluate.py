@@ -6,7 +6,7 @@ from typing import Any
 
 from clipn import config, paths, scores
 from flows import scoring
-from flows.stage import stage
+from flows.runtime.stage import stage
 
 
 @stage("evaluate")

@@ -7,7 +7,7 @@ from typing import Any
 from clipn import config, scores
 from clipn.project import preflight
 from flows import scoring
-from flows.stage import stage
+from flows.runtime.stage import stage
 
 
 @stage("evaluate_imported")

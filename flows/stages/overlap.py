@@ -12,8 +12,8 @@ from clipn.evaluation.duplicates import ID, TRAINING
 from clipn.features.lookup import Images
 from clipn.features.store import FeatureStore
 from clipn.utils import files
-from flows import machine
-from flows.stage import StageProgress, stage
+from flows.runtime import machine
+from flows.runtime.stage import StageProgress, stage
 
 
 @stage("overlap")

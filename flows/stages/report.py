@@ -7,7 +7,7 @@ from typing import Any
 from prefect.artifacts import create_markdown_artifact
 
 from clipn import config, paths, report
-from flows.stage import stage
+from flows.runtime.stage import stage
 
 
 @stage("report")

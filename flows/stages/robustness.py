@@ -17,8 +17,8 @@ from clipn.models import backbone
 from clipn.models.backbone import Backbone
 from clipn.prompts import wordnet
 from clipn.utils import files
-from flows import machine
-from flows.stage import StageProgress, stage
+from flows.runtime import machine
+from flows.runtime.stage import StageProgress, stage
 
 
 @stage("robustness")

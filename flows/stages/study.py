@@ -12,8 +12,9 @@ from clipn.evaluation import evidence
 from clipn.evaluation.evidence import Sets
 from clipn.models import backbone
 from clipn.utils import files
-from flows import machine, scoring
-from flows.stage import StageProgress, stage
+from flows import scoring
+from flows.runtime import machine
+from flows.runtime.stage import StageProgress, stage
 
 
 @stage("study")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clipn import config, paths
-from flows.stage import stage
+from flows.runtime.stage import stage
 from flows.stages.backbone import obtain
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from clipn import config, paths
 from clipn.features.store import FeatureStore
 from clipn.training import step_log
-from flows import machine
 from flows.ray import cluster
-from flows.stage import stage
+from flows.runtime import machine
+from flows.runtime.stage import stage
 from flows.trainer import Running, started
 from flows.watch import Training, Watch
 

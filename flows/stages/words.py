@@ -10,8 +10,8 @@ from clipn.errors import UnsupportedModel
 from clipn.models import backbone
 from clipn.prompts import wordnet, words
 from clipn.utils.timing import Phases
-from flows import machine
-from flows.stage import StageProgress, stage
+from flows.runtime import machine
+from flows.runtime.stage import StageProgress, stage
 
 
 @stage("words")

@@ -25,8 +25,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 from prefect.workers.process import ProcessWorker
 
-from flows import provision
-from flows.processes import alive
+from flows.runtime.processes.tree import alive
+from flows.runtime.server import provision
 from tests.flows import tiny_pipeline
 from tests.flows.conftest import OwnServer
 from tests.waiting import wait_until

@@ -20,8 +20,9 @@ from prefect.logging import disable_run_logger
 from clipn.errors import InvalidData
 from clipn.training import step_log
 from clipn.training.step_log import StepLog
-from flows import stage, watch
+from flows import watch
 from flows.record import Record
+from flows.runtime import stage
 from flows.watch import Lines, Training, Watch
 from tests.flows.test_record import column, files, step
 

@@ -17,8 +17,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL
 
-from flows import children
 from flows.retrain.flow import main, retrain
+from flows.runtime.processes import children
 from tests.conftest import ROOT
 from tests.flows import tiny_pipeline
 from tests.flows.tiny_pipeline import STAGES, Project

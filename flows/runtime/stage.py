@@ -24,7 +24,8 @@ from prefect.states import Failed
 from clipn.errors import ClipnError
 from clipn.paths import STAGES
 from clipn.utils.files import write_json
-from flows import elsewhere, server
+from flows.runtime import remote
+from flows.runtime.server import select
 
 forsaken = threading.Event()
 """Set when the server that belongs to the `dvc` command is gone. Prefect would try for a minute to tell it that an
@@ -91,11 +92,11 @@ def command(name: str, words: Sequence[str], own_server: str | None = None, tag:
         sys.exit(f"usage: python -m flows {name} {' '.join(parameters).upper()}".rstrip())
     marks = [mark for mark in (tag, os.environ.get(TAG)) if mark]
     try:
-        place = elsewhere.deployment(name)
+        place = remote.deployment(name)
         if place:
             with _interruptible():
-                return elsewhere.run(name, words, place, marks)
-        with server.selected(own_server), tags(*marks), _interruptible():
+                return remote.run(name, words, place, marks)
+        with select.selected(own_server), tags(*marks), _interruptible():
             # With free parameters Prefect's own overloads do not see what return_state changes.
             state = cast(State[Any], run(**values, return_state=True))
     except ClipnError as error:

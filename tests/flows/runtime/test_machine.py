@@ -7,7 +7,7 @@ import os
 import pytest
 
 from clipn.errors import InvalidParams
-from flows import machine
+from flows.runtime import machine
 
 
 def test_workers_are_the_usable_cores_unless_set(monkeypatch: pytest.MonkeyPatch) -> None:

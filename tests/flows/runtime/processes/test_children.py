@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import children
+from flows.runtime.processes import children
 from tests.conftest import ROOT
 from tests.waiting import wait_until
 

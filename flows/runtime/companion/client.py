@@ -1,7 +1,7 @@
 """Hands the stages of a `dvc` command to that command's companion process, where they start without delay.
 
 A stage needs several seconds to import what it works with. So the first stage of a `dvc` command starts a
-companion (`flows.companion`) that imports everything once, and each stage is a fork of it. This side is
+companion (`flows.runtime.companion.server`) that imports everything once, and each stage is a fork of it. This side is
 what DVC runs: it imports next to nothing, passes on its terminal, folder, environment and signals, and
 ends as the stage ends.
 """
@@ -89,7 +89,7 @@ def _start(dvc: int, connection: socket.socket) -> None:
     path.unlink(missing_ok=True)  # of an earlier command with the same process number
     with log.open("wb") as output:
         companion = subprocess.Popen(
-            [sys.executable, "-m", "flows.companion", str(dvc)],
+            [sys.executable, "-m", "flows.runtime.companion.server", str(dvc)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -1,6 +1,6 @@
 """The process beside a `dvc` command: its Prefect server, and a warm interpreter whose forks are its stages.
 
-python -m flows.companion DVC
+python -m flows.runtime.companion.server DVC
 
 It lives exactly as long as the `dvc` command. A stage that loses the command, or whose own process dies,
 does not stay "Running" in Prefect.
@@ -27,8 +27,8 @@ from typing import Any
 import psutil
 
 from clipn.errors import ClipnError
-from flows import processes
-from flows.dispatch import LENGTH_BYTES, STREAMS, log_of, socket_of
+from flows.runtime.companion.client import LENGTH_BYTES, STREAMS, log_of, socket_of
+from flows.runtime.processes import tree
 from flows.stages import STAGES
 
 POLL_SECONDS = 0.5
@@ -80,15 +80,15 @@ class Companion:
         self._listener.bind(str(self._path))
         self._listener.listen()
         # Imported after the socket is there, so that the first stage knows that it will be answered.
-        server = importlib.import_module("flows.server")
-        self._server = server.Own(log_of(dvc)) if server.existing() is None else None
+        server = importlib.import_module("flows.runtime.server.select")
+        self._server = select.Own(log_of(dvc)) if select.existing() is None else None
         for name in STAGES:
             importlib.import_module(f"flows.stages.{name}")
 
     def serve(self) -> None:
         """Run stages until the command has ended."""
         try:
-            while processes.alive(self._dvc):
+            while tree.alive(self._dvc):
                 if wait([self._listener], POLL_SECONDS):
                     connection, _ = self._listener.accept()
                     with connection:
@@ -138,7 +138,7 @@ class Companion:
                     _signal(process, signals[0])
                 else:
                     listening.clear()
-            if deadline is None and (not listening or not processes.alive(self._dvc)):
+            if deadline is None and (not listening or not tree.alive(self._dvc)):
                 _signal(process, signal.SIGINT)
                 deadline = time.monotonic() + PATIENCE_SECONDS
             if deadline is not None and time.monotonic() > deadline:
@@ -166,7 +166,7 @@ def _stage(request: Request, url: str | None, tag: str, sockets: Sequence[socket
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from prefect.logging.configuration import setup_logging
 
-    from flows import stage
+    from flows.runtime import stage
 
     threading.Thread(target=_end_with_companion, args=(stage.forsaken if url else None,), daemon=True).start()
     setup_logging(incremental=False)  # the terminal's colours and width are this process's own
@@ -184,10 +184,10 @@ def _end_with_companion(forsaken: threading.Event | None) -> None:
 
 def _forget(url: str | None, tag: str) -> None:
     """In another fork, since Prefect's client starts threads: note that the runs of dead stages have crashed."""
-    from flows import server
+    from flows.runtime.server import select
 
-    with server.selected(url):
-        server.mark_crashed(tag)
+    with select.selected(url):
+        select.mark_crashed(tag)
 
 
 if __name__ == "__main__":

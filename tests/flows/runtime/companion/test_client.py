@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from flows import dispatch
+from flows.runtime.companion import client
 from tests.conftest import ROOT
 
 
@@ -26,7 +26,7 @@ def test_a_stage_finds_the_dvc_command_above_it(tmp_path: Path) -> None:
 
 
 def test_outside_of_dvc_there_is_none() -> None:
-    assert dispatch.dvc_command() is None
+    assert client.dvc_command() is None
 
 
 def test_what_dvc_runs_imports_next_to_nothing() -> None:

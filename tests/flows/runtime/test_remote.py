@@ -21,8 +21,9 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Crashed, Running
 
 from clipn.errors import ClipnError, InvalidParams
-from flows import elsewhere, server
-from tests.flows.test_companion import Project, project, states
+from flows.runtime import remote
+from flows.runtime.server import select
+from tests.flows.runtime.companion.test_server import Project, project, states
 from tests.waiting import wait_until
 
 __all__ = ["project"]
@@ -32,7 +33,7 @@ import os
 from flows.elsewhere import serve
 
 for name in ("one", "two"):
-    here = serve.from_source(os.getcwd(), "flows/elsewhere.py:serve")
+    here = serve.from_source(os.getcwd(), "flows/runtime/remote.py:serve")
     here.deploy(name, work_pool_name=name, print_next_steps=False)
 """
 
@@ -101,15 +102,15 @@ def test_stages_run_where_they_are_sent(shared: Project) -> None:
 
 def test_a_worker_that_does_not_share_the_folder_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    state = elsewhere.serve("train", ["0"], "/elsewhere", "/elsewhere/request", return_state=True)
+    state = remote.serve("train", ["0"], "/elsewhere", "/elsewhere/request", return_state=True)
     assert state.is_failed()
     assert "does not see /elsewhere/request: the project's folder has to be on storage" in str(state.message)
 
 
 def test_a_stage_ends_when_nobody_waits_for_it(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.folder)
-    monkeypatch.setattr(elsewhere, "GONE_SECONDS", 2)
-    monkeypatch.setattr(elsewhere, "POLL_SECONDS", 0.2)
+    monkeypatch.setattr(remote, "GONE_SECONDS", 2)
+    monkeypatch.setattr(remote, "POLL_SECONDS", 0.2)
     for name, value in project.environment.items():
         monkeypatch.setenv(name, value)
     request = project.folder / "request"
@@ -125,7 +126,7 @@ def test_a_stage_ends_when_nobody_waits_for_it(project: Project, monkeypatch: py
     with ThreadPoolExecutor(1) as pool:
         sleeping = pool.submit(wait_for_its_start)
         with pytest.raises(KeyboardInterrupt):
-            elsewhere.serve("sleepy", ["sixth", "100"], str(project.folder), str(request))
+            remote.serve("sleepy", ["sixth", "100"], str(project.folder), str(request))
     sleeper = sleeping.result()
     wait_until(lambda: not Path(f"/proc/{sleeper}").exists())
 
@@ -152,41 +153,41 @@ class Answers:
 @pytest.fixture
 def follow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Follows a run whose server gives these answers; gives its last state."""
-    monkeypatch.setattr(elsewhere, "POLL_SECONDS", 0.2)
-    monkeypatch.setattr(elsewhere, "TOUCH_SECONDS", 0.05)
-    monkeypatch.setattr(elsewhere, "GONE_SECONDS", 0.5)
+    monkeypatch.setattr(remote, "POLL_SECONDS", 0.2)
+    monkeypatch.setattr(remote, "TOUCH_SECONDS", 0.05)
+    monkeypatch.setattr(remote, "GONE_SECONDS", 0.5)
     asked: Any = SimpleNamespace(id=uuid.uuid4())
 
     def answers(*states: Any) -> Any:
         client: Any = Answers(*states)
-        return elsewhere._follow(client, asked, tmp_path / "request").state
+        return remote._follow(client, asked, tmp_path / "request").state
 
     return answers
 
 
-SILENT = Crashed(message=f"{server.SILENT} for 90 s: the process or its machine is gone.")
+SILENT = Crashed(message=f"{select.SILENT} for 90 s: the process or its machine is gone.")
 
 
 def test_a_run_of_which_only_the_server_has_not_heard_goes_on(
     follow: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     away = httpx.ConnectError("no route")
-    with elsewhere._touching(tmp_path / "request.runs"):
+    with remote._touching(tmp_path / "request.runs"):
         state = follow(Running(), away, *[SILENT] * 6, Completed())
     assert state.is_completed()
     assert capsys.readouterr().out.count("The server has not heard of the stage for a while, but it goes on") == 1
     assert not list(tmp_path.iterdir())
     assert follow(Running(), *[SILENT] * 6, Completed()).is_crashed()
-    with elsewhere._touching(tmp_path / "request.runs"):
+    with remote._touching(tmp_path / "request.runs"):
         assert follow(Crashed(message="its process was killed"), Completed()).is_crashed()
 
 
 def test_a_file_is_touched_whatever_its_process_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(elsewhere, "TOUCH_SECONDS", 0.05)
-    monkeypatch.setattr(elsewhere, "GONE_SECONDS", 0.5)
+    monkeypatch.setattr(remote, "TOUCH_SECONDS", 0.05)
+    monkeypatch.setattr(remote, "GONE_SECONDS", 0.5)
     file = tmp_path / "request"
-    sign = elsewhere._Sign(file)
-    with elsewhere._touching(file):
+    sign = remote._Sign(file)
+    with remote._touching(file):
         for _ in range(4):
             time.sleep(0.2)
             assert not sign.gone()
@@ -205,26 +206,26 @@ def test_an_interrupt_ends_the_command_without_a_server(follow: Any, capsys: pyt
 def test_a_variable_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("CLIPN_DEPLOYMENTS", value)
     with pytest.raises(InvalidParams, match=r"CLIPN_DEPLOYMENTS: .* is not STAGE=FLOW/DEPLOYMENT, as train=stage/gpu"):
-        elsewhere.deployment("train")
+        remote.deployment("train")
 
 
 def test_other_stages_stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert elsewhere.deployment("train") is None
+    assert remote.deployment("train") is None
     monkeypatch.setenv("CLIPN_DEPLOYMENTS", "train=stage/gpu features=stage/large")
-    assert elsewhere.deployment("train") == "stage/gpu"
-    assert elsewhere.deployment("features") == "stage/large"
-    assert elsewhere.deployment("report") is None
+    assert remote.deployment("train") == "stage/gpu"
+    assert remote.deployment("features") == "stage/large"
+    assert remote.deployment("report") is None
 
 
 def test_a_deployment_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert PREFECT_API_URL.value()
     with pytest.raises(ClipnError, match="CLIPN_DEPLOYMENTS: there is no deployment stage/nowhere"):
-        elsewhere.run("train", ["0"], "stage/nowhere")
+        remote.run("train", ["0"], "stage/nowhere")
     assert not list(tmp_path.glob("data/work/elsewhere/*"))
 
 
 def test_workers_need_a_server_that_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "existing", lambda: None)
+    monkeypatch.setattr(select, "existing", lambda: None)
     with pytest.raises(ClipnError, match="workers need a Prefect server that stays: start one with make ui"):
-        elsewhere.run("train", ["0"], "stage/gpu")
+        remote.run("train", ["0"], "stage/gpu")

@@ -30,7 +30,7 @@ from clipn.features import encode as features
 from clipn.models import backbone
 from clipn.project import profiles
 from clipn.training.pretrain import preprocess_cfg
-from flows import shards
+from flows.features import shards
 from flows.ray import cluster
 
 SIDE = 64

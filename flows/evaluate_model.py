@@ -19,7 +19,7 @@ from clipn.config import Params
 from clipn.errors import ClipnError, InvalidParams
 from clipn.models import no_encoder
 from clipn.utils import files
-from flows import scoring
+from flows import evaluation
 
 EVALUATED = Path("data/evaluated")
 """MODEL/BENCHMARK.json and .parquet, like `reports/metrics` and `data/scores`."""
@@ -40,11 +40,11 @@ def evaluate_model(model: str, benchmarks: list[str] | None = None) -> State[Non
         methods = _checked(params, folder, names)
         out = EVALUATED / _label(folder)
         for name in names:
-            result = scoring.measure(params, name, methods, folder)
+            result = evaluation.measure(params, name, methods, folder)
             with files.atomic_path(out / f"{name}.parquet") as path:
                 pq.write_table(result.scores, path)
             files.write_json(out / f"{name}.json", {**result.metrics, "model": model})
-            scoring.show(f"model-{_label(folder)}-{name}", f"{name}, {model}", result.metrics)
+            evaluation.show(f"model-{_label(folder)}-{name}", f"{name}, {model}", result.metrics)
             get_run_logger().info("%s: %d images scored, see %s", name, result.scores.num_rows, out / f"{name}.json")
     except ClipnError as error:
         return Failed(message=str(error))

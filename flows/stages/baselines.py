@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clipn import config, scores
-from flows import scoring
+from flows import evaluation
 from flows.runtime.stage import stage
 
 
@@ -14,4 +14,4 @@ def run(benchmark: str) -> dict[str, Any]:
     """Score the ID and OOD sets of a benchmark on their cached features, without any training."""
     params = config.load()
     methods = [method for method in params.evaluate.methods if not scores.is_trained(method)]
-    return scoring.score(params, benchmark, methods, "baselines")
+    return evaluation.score(params, benchmark, methods, "baselines")

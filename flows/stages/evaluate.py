@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clipn import config, paths, scores
-from flows import scoring
+from flows import evaluation
 from flows.runtime.stage import stage
 
 
@@ -14,4 +14,4 @@ def run(benchmark: str, seed: int) -> dict[str, Any]:
     """Score the ID and OOD sets of a benchmark on their cached features."""
     params = config.load()
     methods = [method for method in params.evaluate.methods if scores.is_trained(method)]
-    return scoring.score(params, benchmark, methods, f"seed-{seed}", {"seed": seed}, paths.model(seed))
+    return evaluation.score(params, benchmark, methods, f"seed-{seed}", {"seed": seed}, paths.model(seed))

@@ -6,7 +6,7 @@ from typing import Any
 
 from clipn import config, scores
 from clipn.project import preflight
-from flows import scoring
+from flows import evaluation
 from flows.runtime.stage import stage
 
 
@@ -16,4 +16,4 @@ def run(benchmark: str, name: str) -> dict[str, Any]:
     params = config.load()
     folder = preflight.imported_model(name)
     methods = [method for method in params.evaluate.methods if scores.is_trained(method)]
-    return scoring.score(params, benchmark, methods, f"imported-{name}", {"imported": name}, folder)
+    return evaluation.score(params, benchmark, methods, f"imported-{name}", {"imported": name}, folder)

@@ -6,8 +6,8 @@ from typing import Any
 
 from clipn import config, paths
 from clipn.features import encode
+from flows.features.shards import encode_all, load
 from flows.runtime.stage import stage
-from flows.shards import encode_all, load
 
 
 @stage("features")

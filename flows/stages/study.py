@@ -12,7 +12,7 @@ from clipn.evaluation import evidence
 from clipn.evaluation.evidence import Sets
 from clipn.models import backbone
 from clipn.utils import files
-from flows import scoring
+from flows import evaluation
 from flows.runtime import machine
 from flows.runtime.stage import StageProgress, stage
 
@@ -41,7 +41,7 @@ def run(name: str) -> dict[str, Any]:
         results[benchmark] = {**result.metrics, **marks}
         with files.atomic_path(folder / "scores" / f"{benchmark}.parquet") as path:
             pq.write_table(result.scores, path)
-        scoring.show(f"study-{name}-{benchmark}", f"{benchmark} with the tower {name}", result.metrics)
+        evaluation.show(f"study-{name}-{benchmark}", f"{benchmark} with the tower {name}", result.metrics)
         progress(done + 1, len(options.benchmarks))
     meta = sets.stores[sets.benchmark.id].meta
     what = options.backbones[name]

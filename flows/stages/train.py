@@ -13,8 +13,8 @@ from clipn.training import step_log
 from flows.ray import cluster
 from flows.runtime import machine
 from flows.runtime.stage import stage
-from flows.trainer import Running, started
-from flows.watch import Training, Watch
+from flows.training.trainer import Running, started
+from flows.training.watch import Training, Watch
 
 
 @stage("train")
@@ -52,7 +52,7 @@ def run(seed: int) -> dict[str, Any]:
 def _trainer(arguments: Sequence[str], batch_size: int) -> AbstractContextManager[Running]:
     """Training on the Ray cluster if there is one, else on this machine."""
     if cluster.address():
-        from flows.ray import trainer as ray_trainer  # without a cluster nothing of Ray is imported
+        from flows.training import ray_trainer  # without a cluster nothing of Ray is imported
 
         return ray_trainer.started(arguments, batch_size)
     device = machine.device()

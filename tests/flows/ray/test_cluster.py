@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from clipn.errors import ClipnError, InvalidParams
+from flows.features import ray_shards
 from flows.ray import cluster
-from flows.ray import process as ray_process
-from flows.ray import shards as ray_shards
-from flows.ray import trainer as ray_trainer
 from flows.ray.cluster import Node, Share
-from flows.ray.process import Seat
 from flows.stages.download import _require_reachable
+from flows.training import ray_process, ray_trainer
+from flows.training.ray_process import Seat
 from tests.conftest import ROOT
 from tests.data.download.test_download import write_captions
 from tests.flows.ray_cluster import free_ports

@@ -30,11 +30,11 @@ from clipn.features.encode import ShardTask, describe, plan
 from clipn.models import backbone
 from clipn.training import step_log
 from clipn.training.pretrain import preprocess_cfg
-from flows import shards, trainer
+from flows.features import shards
 from flows.ray import cluster
-from flows.ray import trainer as ray_trainer
 from flows.stages import train
 from flows.stages.download import place
+from flows.training import ray_trainer, trainer
 from tests.conftest import ROOT, TINY
 from tests.data.download.test_download import PARAMS as DOWNLOAD
 from tests.data.download.test_download import picture, write_captions

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from clipn.errors import ClipnError
-from flows.trainer import started
+from flows.training.trainer import started
 from tests.conftest import ROOT
 from tests.waiting import wait_until
 

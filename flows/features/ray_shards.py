@@ -26,11 +26,11 @@ from clipn.features.encode import ShardReport, ShardTask
 from clipn.features.store import FeatureMeta
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
+from flows.features.shard import encode_one
 from flows.ray import cluster
 from flows.ray.cluster import Node, Share
 from flows.runtime import machine
 from flows.runtime.stage import StageProgress
-from flows.shard import encode_one
 
 LOOK_SECONDS = 2.0
 """Between two looks at which shards are done and which nodes are there."""

@@ -1,4 +1,4 @@
-"""Feature shards as Prefect tasks: one task per tar, on this machine or on a Ray cluster (`flows.ray.shards`)."""
+"""Feature shards as Prefect tasks: one task per tar, on this machine or on a Ray cluster (`flows.features.ray_shards`)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from clipn.features.store import FeatureMeta
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
 from clipn.utils.files import atomic_folder
+from flows.features.shard import encode_one
 from flows.ray import cluster
 from flows.runtime import machine
-from flows.shard import encode_one
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=2, persist_result=False)
@@ -53,7 +53,7 @@ def encode_all(
         folder: that `clip` was loaded from. If it is given and there is a Ray cluster, that makes the shards.
     """
     if folder is not None and cluster.address():
-        from flows.ray import shards as ray_shards  # without a cluster nothing of Ray is imported
+        from flows.features import ray_shards  # without a cluster nothing of Ray is imported
 
         reports, device = ray_shards.encode_all(shards, folder, meta, params)
     else:

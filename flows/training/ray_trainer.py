@@ -24,9 +24,9 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from clipn.errors import ClipnError
 from flows.ray import cluster
 from flows.ray.cluster import Node
-from flows.ray.process import Look, Process, Seat, environments, room, share_of
 from flows.runtime import machine
-from flows.trainer import PATIENCE_SECONDS, failure
+from flows.training.ray_process import Look, Process, Seat, environments, room, share_of
+from flows.training.trainer import PATIENCE_SECONDS, failure
 
 LOSSES = 3
 """How often training starts again; without nodes that come and go it ends well or badly before."""

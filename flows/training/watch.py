@@ -15,8 +15,8 @@ from prefect.exceptions import PrefectException
 from clipn.errors import InvalidData
 from clipn.training import step_log
 from clipn.training.step_log import Step
-from flows.record import Events, Record
 from flows.runtime.stage import ProgressBar
+from flows.training.record import Events, Record
 
 POLL = 0.5
 """Seconds between two looks at the log."""

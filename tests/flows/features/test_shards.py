@@ -19,8 +19,8 @@ from clipn.features.store import FeatureStore
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
 from clipn.training.pretrain import preprocess_cfg
-from flows import shards
-from flows.shards import encode_all
+from flows.features import shards
+from flows.features.shards import encode_all
 from tests.conftest import TINY
 from tests.features.test_encode import PARAMS, folder_of, png
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from clipn.training.step_log import Step
-from flows import record
-from flows.record import Events, Record
+from flows.training import record
+from flows.training.record import Events, Record
 
 
 def step(number: int, auroc: float | None = None) -> Step:

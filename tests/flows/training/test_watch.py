@@ -20,11 +20,11 @@ from prefect.logging import disable_run_logger
 from clipn.errors import InvalidData
 from clipn.training import step_log
 from clipn.training.step_log import StepLog
-from flows import watch
-from flows.record import Record
 from flows.runtime import stage
-from flows.watch import Lines, Training, Watch
-from tests.flows.test_record import column, files, step
+from flows.training import watch
+from flows.training.record import Record
+from flows.training.watch import Lines, Training, Watch
+from tests.flows.training.test_record import column, files, step
 
 Write = Callable[[], None]
 APPEND = """

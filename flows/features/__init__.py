@@ -1,0 +1,1 @@
+"""Workers that compute feature shards, on this machine or on a Ray cluster."""

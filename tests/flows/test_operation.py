@@ -39,12 +39,12 @@ deployments:
     work_pool: {name: default, job_variables: {working_dir: .}}
     pull: []
   - name: slow
-    entrypoint: flows.repro_targets.repro_targets
+    entrypoint: flows.deployments.bring_up_to_date.repro_targets
     parameters: {targets: [slow]}
     work_pool: {name: default, job_variables: {working_dir: .}}
     pull: []
   - name: retrain
-    entrypoint: flows.retrain.flow.retrain
+    entrypoint: flows.deployments.retrain.flow.retrain
     work_pool: {name: default, job_variables: {working_dir: .}}
     pull: []
   - name: secret

@@ -17,7 +17,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL
 
-from flows.retrain.flow import main, retrain
+from flows.deployments.retrain.flow import main, retrain
 from flows.runtime.processes import children
 from tests.conftest import ROOT
 from tests.flows import tiny_pipeline
@@ -32,7 +32,7 @@ RESULTS = [
     "reports/metrics/b/seed-2.json",
     "reports/results.md",
 ]
-FLOW = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from flows.retrain.flow import retrain; retrain()"
+FLOW = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from flows.deployments.retrain.flow import retrain; retrain()"
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from clipn import paths
 from clipn.errors import InvalidData, MissingInput
 from clipn.evaluation import gate
 from clipn.evaluation.gate import Limits, Means, Row, Seeds, Verdict
-from flows.retrain import publish
-from flows.retrain.git import GitFailed
-from flows.retrain.workspace import Workspace
+from flows.deployments.retrain import publish
+from flows.deployments.retrain.git import GitFailed
+from flows.deployments.retrain.workspace import Workspace
 
 PARAMS = Path("params.yaml")
 

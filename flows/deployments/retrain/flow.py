@@ -19,10 +19,10 @@ from prefect.states import Completed, Failed
 from clipn import paths
 from clipn.errors import ClipnError, InvalidParams
 from clipn.evaluation.gate import Limits, Row
-from flows.retrain import comparison, publish, reproduction
-from flows.retrain.comparison import Reference
-from flows.retrain.git import GitFailed, top
-from flows.retrain.workspace import Workspace, locked
+from flows.deployments.retrain import comparison, publish, reproduction
+from flows.deployments.retrain.comparison import Reference
+from flows.deployments.retrain.git import GitFailed, top
+from flows.deployments.retrain.workspace import Workspace, locked
 from flows.runtime.server import select
 
 PROFILE = (sys.executable, "-m", "clipn", "profile")
@@ -241,7 +241,9 @@ def main() -> None:
     known = inspect.signature(retrain.fn).parameters
     words = dict(word.partition("=")[::2] for word in sys.argv[1:])
     if not words.keys() <= known.keys():
-        sys.exit(f"usage: python -m flows.retrain [PARAMETER=VALUE …]; a parameter is one of {', '.join(known)}")
+        sys.exit(
+            f"usage: python -m flows.deployments.retrain [PARAMETER=VALUE …]; a parameter is one of {', '.join(known)}"
+        )
     try:
         values = retrain.validate_parameters({name: _value(name, word) for name, word in words.items()})
         with select.selected():

@@ -15,9 +15,9 @@ import pytest
 from dvc.config import Config
 
 from clipn.errors import InvalidParams, MissingInput
-from flows.retrain import workspace
-from flows.retrain.git import GitFailed
-from flows.retrain.workspace import Busy, Workspace
+from flows.deployments.retrain import workspace
+from flows.deployments.retrain.git import GitFailed
+from flows.deployments.retrain.workspace import Busy, Workspace
 from flows.runtime.processes import children
 from tests.flows import tiny_pipeline
 from tests.flows.tiny_pipeline import Project

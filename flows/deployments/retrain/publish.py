@@ -9,8 +9,8 @@ from pathlib import Path
 
 from clipn.errors import ClipnError, InvalidParams
 from clipn.evaluation.gate import Row
-from flows.retrain.git import GitFailed, git
-from flows.retrain.workspace import DVC, Say, Workspace
+from flows.deployments.retrain.git import GitFailed, git
+from flows.deployments.retrain.workspace import DVC, Say, Workspace
 
 TAGS = "accepted/"
 _TAG = re.compile(rf"{TAGS}(\d{{4}}-\d\d-\d\d)-(\d+)")

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from prefect.client.orchestration import get_client
 
-from flows.evaluate_model import evaluate_model
+from flows.deployments.evaluate_model import evaluate_model
 from flows.stages import evaluate
 
 

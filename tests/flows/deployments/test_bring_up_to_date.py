@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prefect.client.schemas.objects import State
 
-from flows.repro_targets import repro_targets
+from flows.deployments.bring_up_to_date import repro_targets
 
 DVC_YAML = """\
 stages:

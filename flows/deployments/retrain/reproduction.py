@@ -14,7 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 
 from clipn.errors import ClipnError
-from flows.retrain.workspace import DVC, Say, Workspace
+from flows.deployments.retrain.workspace import DVC, Say, Workspace
 from flows.runtime import stage
 from flows.runtime.processes import children
 from flows.runtime.stage import ProgressBar

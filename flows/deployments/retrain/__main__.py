@@ -1,0 +1,5 @@
+"""Retrain once, here: python -m flows.deployments.retrain [PARAMETER=VALUE …]"""
+
+from flows.deployments.retrain.flow import main
+
+main()

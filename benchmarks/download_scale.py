@@ -31,6 +31,7 @@ from clipn import config
 from clipn.data.captions import prepare
 from clipn.data.download.server import LoopbackServer
 from clipn.project import profiles
+from clipn.project.params import parse_params
 
 MIB = 2**20
 SIDES = (480, 360)
@@ -87,7 +88,7 @@ def run_features(folder: Path, workers: int) -> None:
     torch.manual_seed(0)
     backbone.save(open_clip.model.CLIP(**TOWER), TOWER, preprocess_cfg(TOWER), folder / "clip")
     clip = backbone.load(folder / "clip")
-    params = config.parse(profiles.compose("miniature", ["features.batch_size=256"])).features
+    params = parse_params(profiles.compose("miniature", ["features.batch_size=256"])).features
     meta = encode.describe(clip, params, "training")
     rows, seconds = 0, dict[str, float]()
     for task in encode.plan(folder / "download", folder / "download" / "shards", folder / "features"):
@@ -174,7 +175,7 @@ def main() -> None:
     options = parser.parse_args()
 
     params = dataclasses.replace(
-        config.parse(profiles.compose("cc3m")).download,
+        parse_params(profiles.compose("cc3m")).download,
         samples_per_shard=options.per_shard,
         private_addresses=True,
         min_success=0.9,
@@ -189,7 +190,7 @@ def main() -> None:
         server.start()
         os.environ["CLIPN_CC3M_TSV"] = str(write_list(folder, ours.recv(), options.images))
         start = time.perf_counter()
-        world = config.parse(profiles.compose("miniature")).world
+        world = parse_params(profiles.compose("miniature")).world
         prepare.prepare(config.CaptionsParams("cc3m", "unused"), world, folder / "captions", cache=folder)
         captions_seconds = time.perf_counter() - start
         seconds, memory = watched(run_download, folder, params, options.processes, options.threads)
@@ -241,10 +242,10 @@ def print_download(
 
 
 def print_features(seconds: float, memory: list[float], features: dict[str, Any]) -> None:
-    rows = encode["rows"]
+    rows = features["rows"]
     print(f"features  {seconds:8.1f} s  {rows / seconds:6.0f} images/s  {rows} rows")
     print(f"  memory by quarter of the time: {by_quarter(memory)}")
-    for phase, value in encode["seconds"].items():
+    for phase, value in features["seconds"].items():
         print(f"  {phase:16}{value:9.1f}  {1000 * value / rows:7.2f} ms each")
 
 

@@ -45,7 +45,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from clipn.config import parse
 from clipn.data import images, tars
 from clipn.data.manifest import Entry
 from clipn.features import encode
@@ -55,6 +54,7 @@ from clipn.features.store import write_shard
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
 from clipn.project import profiles
+from clipn.project.params import parse_params
 from clipn.utils.timing import Phases
 
 PARTS = ("read", "decode", "tower", "write")
@@ -98,7 +98,7 @@ class Bench:
 
     def __init__(self, clip: Backbone, task: ShardTask, batch_size: int, workers: int) -> None:
         self._clip, self._task, self._workers = clip, task, workers
-        self._params = parse(profiles.compose("miniature", [f"features.batch_size={batch_size}"])).features
+        self._params = parse_params(profiles.compose("miniature", [f"features.batch_size={batch_size}"])).features
         self._meta = encode.describe(clip, self._params, "training")
         self._samples = list(read(task.tar, task.entries))
         self._inputs = next(self._loader("training").batches(self._samples[:batch_size]))

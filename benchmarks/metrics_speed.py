@@ -6,10 +6,10 @@ Scores are Gaussian, ID one standard deviation above OOD, in double precision wi
 
 - measures: `clipn.metrics.measures` on as many ID as OOD scores; beside it the scikit-learn calls for the same
   six numbers: `roc_auc_score`, `average_precision_score` of either side, and `roc_curve` of either side for FPR95.
-- compare: `clipn.metrics.delong.compare` of two methods on as many ID as OOD images; beside it `roc_auc_score` of both, which
-  gives the difference without its variance.
-- intervals: `clipn.metrics.bootstrap.intervals` with all its replicates for one OOD set; beside it the same replicates by
-  drawing scores and calling `clipn.metrics`, of which a few are measured and the rest extrapolated.
+- compare: `clipn.metrics.delong.compare` of two methods on as many ID as OOD images; beside it `roc_auc_score` of
+  both, which gives the difference without its variance.
+- intervals: `clipn.metrics.bootstrap.intervals` with all its replicates for one OOD set; beside it the same
+  replicates by drawing scores and calling `clipn.metrics`, of which a few are measured and the rest extrapolated.
 
 The two sides take turns, so that whatever else the machine does falls on both alike. Peak memory is that of
 arrays and objects while the function runs, its input left out.

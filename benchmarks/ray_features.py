@@ -22,13 +22,13 @@ import torch
 from PIL import Image
 from prefect import flow
 
-from clipn import config
 from clipn.config import FeaturesParams
 from clipn.data import manifest, tars
 from clipn.data.manifest import Entry
 from clipn.features import encode as features
 from clipn.models import backbone
 from clipn.project import profiles
+from clipn.project.params import parse_params
 from clipn.training.pretrain import preprocess_cfg
 from flows.features import shards
 from flows.ray import cluster
@@ -83,7 +83,7 @@ def main() -> None:
     where = cluster.address()
     if where is None:
         parser.error(f"set {cluster.VARIABLE}")
-    params = config.parse(profiles.compose("miniature")).features
+    params = parse_params(profiles.compose("miniature")).features
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         make_input(options.shards, options.images)

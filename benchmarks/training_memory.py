@@ -22,10 +22,10 @@ import open_clip
 import torch
 
 from benchmarks.training_speed import END, START, pair_stream
-from clipn.config import parse
 from clipn.features.store import FeatureBatch, FeatureMeta, FeatureStore, TokenLists, write_index, write_shard
 from clipn.models.no_encoder import NoTextEncoder
 from clipn.project import profiles
+from clipn.project.params import parse_params
 from clipn.training import loop
 from clipn.training.distributed import Group
 
@@ -59,7 +59,7 @@ def main() -> None:
 def measure(folder: Path, steps: int, batch_size: int, size: int) -> None:
     """Train, and print resident memory at several moments."""
     print(f"{size / GIB:.2f} GiB of shards; before training {resident():.2f} GiB", flush=True)
-    params = parse(profiles.compose("miniature", [f"train.batch_size={batch_size}"])).train
+    params = parse_params(profiles.compose("miniature", [f"train.batch_size={batch_size}"])).train
     torch.manual_seed(0)
     encoder = NoTextEncoder(open_clip.model.CLIP(**TOWER), params.n_prompts)
     stream = pair_stream(FeatureStore.open(folder), params)

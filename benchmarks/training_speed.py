@@ -31,12 +31,13 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 
-from clipn.config import TrainParams, parse
+from clipn.config import TrainParams
 from clipn.features.store import FeatureBatch, FeatureMeta, FeatureStore, TokenLists, write_index, write_shard
 from clipn.losses import image_text_binary_opposite, text_semantic_opposite
 from clipn.models.no_encoder import NoTextEncoder
 from clipn.optim import adamw
 from clipn.project import profiles
+from clipn.project.params import parse_params
 from clipn.training import loop
 from clipn.training.distributed import Group
 from clipn.training.stream import Batch, Draws, PairStream
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     device = torch.device(options.device)
-    params = parse(
+    params = parse_params(
         profiles.compose(
             "miniature", [f"train.batch_size={options.batch_size}", f"train.precision={options.precision}"]
         )

@@ -12,10 +12,11 @@ import time
 
 from rich.console import Console
 
-from clipn import config, paths
+from clipn import paths
 from clipn.config import Params
 from clipn.errors import ClipnError
 from clipn.project import preflight
+from clipn.project.params import read_params
 from clipn.report.render import terminal
 from clipn.utils.files import read_json
 
@@ -29,7 +30,7 @@ def main() -> None:
     """Run the command."""
     start = time.monotonic()
     try:
-        params = config.load()
+        params = read_params()
         preflight.check(params)
         if not sys.argv[1:] and _up_to_date():
             print("Nothing changed: every stage is up to date.")

@@ -20,6 +20,7 @@ from clipn import scores
 from clipn.cli import sets, train
 from clipn.data import images
 from clipn.errors import ClipnError, Interrupted, InvalidData, InvalidParams, MissingInput
+from clipn.project.params import read_params
 from clipn.prompts import templates
 from clipn.utils.files import read_json
 
@@ -165,10 +166,10 @@ def _profile(options: argparse.Namespace) -> None:
 
 
 def _import_checkpoint(options: argparse.Namespace) -> None:
-    from clipn import config_types
+    from clipn.config import types
     from clipn.hub import reference_checkpoint
 
-    if not re.fullmatch(config_types.NAME, options.name):
+    if not re.fullmatch(types.NAME, options.name):
         raise InvalidParams(
             f"{options.name!r} is no name for a model; letters, digits, - and _ make one, a letter or digit first"
         )
@@ -182,10 +183,9 @@ def _import_checkpoint(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from clipn import config
     from clipn.project import preflight
 
-    preflight.check(config.load())
+    preflight.check(read_params())
     print("params.yaml and every input that it names are fine")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from clipn import config
+from clipn.project.params import read_params
 from clipn.training.step_log import Step
 
 GRACE_SECONDS = 60
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
     from clipn.training import distributed
     from clipn.training import run as training
 
-    params = config.load(options.params).train
+    params = read_params(options.params).train
     job = training.Job(
         seed=options.seed,
         params=params,

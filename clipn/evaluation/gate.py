@@ -25,7 +25,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass as checked_dataclass
 from scipy.special import stdtrit
 
-from clipn.config_types import STRICT
+from clipn.config.types import STRICT
 from clipn.errors import InvalidData
 from clipn.metrics.detection import CONVENTIONS, fpr95_key
 

@@ -9,8 +9,7 @@ from clipn import scores
 from clipn.prompts import templates
 
 if TYPE_CHECKING:
-    from clipn.backbone_config import BackboneParams
-    from clipn.config import Params
+    from clipn.config import BackboneParams, Params
 
 
 RESERVED = ("study", "attack", "robustness")

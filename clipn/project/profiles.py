@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from clipn.config import parse
 from clipn.errors import InvalidParams, MissingInput
+from clipn.project.params import parse_params
 from clipn.utils.files import write_text
 
 CONF = Path("conf")
@@ -79,7 +79,7 @@ def write(profile: str, path: str | Path = "params.yaml", overrides: Sequence[st
         InvalidParams: as `compose`, or a value is wrong; the file stays as it was.
     """
     values = compose(profile, overrides)
-    parse(values, f"profile {profile!r}")
+    parse_params(values, f"profile {profile!r}")
     command = " ".join(["clipn profile", profile, *overrides])
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
     write_text(path, f"# Composed from conf/; change it there and write this file again with: {command}\n{text}")

@@ -24,9 +24,9 @@ class Mahalanobis:
     leaves it out altogether). All is in double precision.
 
     With fewer images than features Σ is singular, and the study's code has no answer to that. Here no direction
-    has less than `clipn.scores.shared_covariance.FLOOR` of the mean variance, so what ID images never do is far from all of them. A
-    pseudo-inverse would ignore these directions, and the relative distance with it can prefer OOD images, since Σ_0
-    spans more directions than Σ. If no class has two different images, Σ is the identity.
+    has less than `clipn.scores.shared_covariance.FLOOR` of the mean variance, so what ID images never do is far from
+    all of them. A pseudo-inverse would ignore these directions, and the relative distance with it can prefer OOD
+    images, since Σ_0 spans more directions than Σ. If no class has two different images, Σ is the identity.
     """
 
     name: ClassVar[str] = "Mahalanobis"

@@ -104,7 +104,8 @@ def fit(
         opposite = text_semantic_opposite(texts, no_texts)
         loss = params.weight_yes * binary.yes + params.weight_no * binary.no + params.weight_tso * opposite
         state.optimizer.zero_grad()
-        # Gradients are averaged over the processes, but each one's is a part of the sum; see clipn.training.distributed.
+        # Gradients are averaged over the processes, but each one's is a part of the sum:
+        # see clipn.training.distributed.
         (loss * group.size).backward()
         # An infinite bound measures the norm and clips nothing: the reference does not clip.
         norm = torch.nn.utils.clip_grad_norm_(encoder.parameters(), math.inf)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clipn.backbone_config import PretrainParams
+from clipn.config import PretrainParams
 from clipn.errors import InvalidParams, NonFinite
 from clipn.models.text_encoder import TextEncoder
 from clipn.optim import adamw, cosine_lr, set_lr

@@ -18,6 +18,7 @@ from clipn import config, scores
 from clipn.config import Params
 from clipn.errors import ClipnError, InvalidParams
 from clipn.models import no_encoder
+from clipn.project.params import read_params
 from clipn.utils import files
 from flows import evaluation
 
@@ -34,7 +35,7 @@ def evaluate_model(model: str, benchmarks: list[str] | None = None) -> State[Non
         benchmarks: Names of benchmarks in params.yaml. Empty: those of evaluate.benchmarks.
     """
     try:
-        params = config.load()
+        params = read_params()
         names = benchmarks or list(params.evaluate.benchmarks)
         folder = Path(model)
         methods = _checked(params, folder, names)

@@ -1,4 +1,4 @@
-"""Feature shards as Prefect tasks: one task per tar, on this machine or on a Ray cluster (`flows.features.ray_shards`)."""
+"""Feature shards as Prefect tasks: one task a tar, on this machine or on a Ray cluster (`ray_shards`)."""
 
 from __future__ import annotations
 

@@ -6,11 +6,12 @@ from typing import Any
 
 from prefect.artifacts import create_table_artifact
 
-from clipn import config, paths
+from clipn import paths
 from clipn.evaluation import by_seed, evidence, scoring
 from clipn.evaluation.attack import study
 from clipn.evaluation.evidence import Sets
 from clipn.models import backbone
+from clipn.project.params import read_params
 from clipn.utils import files
 from flows.runtime import machine
 from flows.runtime.stage import StageProgress, stage
@@ -19,7 +20,7 @@ from flows.runtime.stage import StageProgress, stage
 @stage("attack")
 def run(benchmark: str) -> dict[str, Any]:
     """Move OOD images of a benchmark towards ID images in the space of the features, and score them again."""
-    params = config.load()
+    params = read_params()
     options = params.attack
     clip = backbone.load(paths.BACKBONE, machine.device())
     sets = Sets.open(params, benchmark, clip.fingerprint)

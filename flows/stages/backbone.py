@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from clipn import config, paths
-from clipn.backbone_config import BackboneParams
+from clipn import paths
+from clipn.config import BackboneParams
 from clipn.models import backbone
+from clipn.project.params import read_params
 from clipn.training import pretrain, pretraining_data
 from flows.runtime.stage import StageProgress, stage
 
@@ -15,7 +16,7 @@ from flows.runtime.stage import StageProgress, stage
 @stage("backbone")
 def run() -> dict[str, Any]:
     """Take a local model, fetch a pretrained one, or pretrain a small one on the downloaded images."""
-    params = config.load()
+    params = read_params()
     return obtain(params.backbone, params.features.max_pixels, paths.BACKBONE)
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipn import config, paths
+from clipn import paths
 from clipn.data.captions import prepare
+from clipn.project.params import read_params
 from flows.runtime.stage import StageProgress, stage
 
 
 @stage("captions")
 def run() -> dict[str, Any]:
     """Make the caption list, and in the miniature world the images that it points to."""
-    params = config.load()
+    params = read_params()
     return prepare.prepare(
         params.captions, params.world, paths.CAPTIONS, cache=paths.ARCHIVES, progress=StageProgress("rows")
     )

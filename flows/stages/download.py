@@ -8,12 +8,13 @@ from typing import Any
 
 from prefect import get_run_logger
 
-from clipn import config, paths
+from clipn import paths
 from clipn.data.captions import webdataset
 from clipn.data.download import download
 from clipn.data.download.download import Place
 from clipn.data.download.rows import CaptionRows
 from clipn.errors import InvalidParams
+from clipn.project.params import read_params
 from flows.ray import cluster
 from flows.ray.cluster import Node
 from flows.runtime import machine
@@ -25,7 +26,7 @@ SERVE_HOST = "CLIPN_SERVE_HOST"
 @stage("download")
 def run() -> dict[str, Any]:
     """Fetch with img2dataset, verify every shard, try again what may still come, write the manifest."""
-    params = config.load()
+    params = read_params()
     captions = paths.CAPTIONS / "captions.parquet"
     report = download.download(
         captions,

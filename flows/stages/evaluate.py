@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipn import config, paths, scores
+from clipn import paths, scores
+from clipn.project.params import read_params
 from flows import evaluation
 from flows.runtime.stage import stage
 
@@ -12,6 +13,6 @@ from flows.runtime.stage import stage
 @stage("evaluate")
 def run(benchmark: str, seed: int) -> dict[str, Any]:
     """Score the ID and OOD sets of a benchmark on their cached features."""
-    params = config.load()
+    params = read_params()
     methods = [method for method in params.evaluate.methods if scores.is_trained(method)]
     return evaluation.score(params, benchmark, methods, f"seed-{seed}", {"seed": seed}, paths.model(seed))

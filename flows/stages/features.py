@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipn import config, paths
+from clipn import paths
 from clipn.features import encode
+from clipn.project.params import read_params
 from flows.features.shards import encode_all, load
 from flows.runtime.stage import stage
 
@@ -13,7 +14,7 @@ from flows.runtime.stage import stage
 @stage("features")
 def run() -> dict[str, Any]:
     """Compute everything frozen once, so that training touches nothing but the no encoder."""
-    params = config.load()
+    params = read_params()
     clip = load(paths.BACKBONE)
     tasks = encode.plan(paths.DOWNLOAD, paths.DOWNLOAD / "shards", paths.WORK / "features" / "train")
     meta = encode.describe(clip, params.features, "training")

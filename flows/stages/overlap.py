@@ -11,6 +11,7 @@ from clipn.evaluation import overlap
 from clipn.evaluation.duplicates import ID, TRAINING
 from clipn.features.lookup import Images
 from clipn.features.store import FeatureStore
+from clipn.project.params import read_params
 from clipn.utils import files
 from flows.runtime import machine
 from flows.runtime.stage import StageProgress, stage
@@ -19,7 +20,7 @@ from flows.runtime.stage import StageProgress, stage
 @stage("overlap")
 def run(benchmark: str) -> dict[str, Any]:
     """Look for images of a benchmark that stand in two of its sets, or that the no encoder was trained on."""
-    params = config.load()
+    params = read_params()
     sets = config.named(params.benchmarks, "benchmarks", benchmark)
     training = None
     if params.overlap.against_training:

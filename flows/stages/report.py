@@ -6,14 +6,15 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
 
-from clipn import config, paths, report
+from clipn import paths, report
+from clipn.project.params import read_params
 from flows.runtime.stage import stage
 
 
 @stage("report")
 def run() -> dict[str, Any]:
     """Average over seeds, compare, lay out the tables, draw the plots."""
-    params = config.load()
+    params = read_params()
     report.build(
         params.evaluate.benchmarks,
         params.benchmarks,

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect.artifacts import create_table_artifact
 
-from clipn import config, paths
+from clipn import paths
 from clipn.config import Params
 from clipn.evaluation import by_seed, corruptions, evidence, robustness, scoring
 from clipn.evaluation.evidence import Sets
@@ -15,6 +15,7 @@ from clipn.evaluation.scoring import BySeed
 from clipn.features import select
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
+from clipn.project.params import read_params
 from clipn.prompts import wordnet
 from clipn.utils import files
 from flows.runtime import machine
@@ -24,7 +25,7 @@ from flows.runtime.stage import StageProgress, stage
 @stage("robustness")
 def run(benchmark: str) -> dict[str, Any]:
     """Score the sets of a benchmark when their images are corrupted, and when the classes go by other names."""
-    params = config.load()
+    params = read_params()
     options = params.robustness
     clip = backbone.load(paths.BACKBONE, machine.device())
     sets = Sets.open(params, benchmark, clip.fingerprint)

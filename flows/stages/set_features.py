@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipn import config, paths
+from clipn import paths
 from clipn.features import encode
+from clipn.project.params import read_params
 from clipn.utils import files
 from flows.features.shards import encode_all, load
 from flows.runtime.stage import stage
@@ -14,7 +15,7 @@ from flows.runtime.stage import stage
 @stage("set_features")
 def run(name: str) -> dict[str, Any]:
     """Compute the features of an evaluation set with the same tower as the training features."""
-    params = config.load()
+    params = read_params()
     clip = load(paths.BACKBONE)
     folder = paths.SETS / name
     meta = encode.describe(clip, params.features, "evaluation", files.read_json(folder / "classes.json"))

@@ -6,13 +6,14 @@ from typing import Any
 
 from clipn import config, paths
 from clipn.data.sets import prepare
+from clipn.project.params import read_params
 from flows.runtime.stage import StageProgress, stage
 
 
 @stage("sets")
 def run(name: str) -> dict[str, Any]:
     """Draw, fetch or read the images of an evaluation set and check every one of them."""
-    params = config.load()
+    params = read_params()
     return prepare.prepare(
         name,
         config.named(params.sets, "sets", name),

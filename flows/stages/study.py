@@ -6,11 +6,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from clipn import config, paths
+from clipn import paths
 from clipn.evaluation import benchmark as evaluate
 from clipn.evaluation import evidence
 from clipn.evaluation.evidence import Sets
 from clipn.models import backbone
+from clipn.project.params import read_params
 from clipn.utils import files
 from flows import evaluation
 from flows.runtime import machine
@@ -20,7 +21,7 @@ from flows.runtime.stage import StageProgress, stage
 @stage("study")
 def run(name: str) -> dict[str, Any]:
     """Score the benchmarks on the features of one tower."""
-    params = config.load()
+    params = read_params()
     options, folder = params.study, paths.STUDY / name
     clip = backbone.load(folder / "backbone", machine.device())
     progress = StageProgress("benchmarks")

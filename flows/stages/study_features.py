@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipn import config, paths
+from clipn import paths
 from clipn.features import encode
+from clipn.project.params import read_params
 from clipn.utils import files
 from flows.features.shards import encode_all, load
 from flows.runtime.stage import stage
@@ -14,7 +15,7 @@ from flows.runtime.stage import stage
 @stage("study_features")
 def run(name: str) -> dict[str, Any]:
     """Compute image features before and after the projection, one set after the other."""
-    params = config.load()
+    params = read_params()
     folder = paths.STUDY / name
     clip = load(folder / "backbone")
     chosen = [params.benchmarks[key] for key in params.study.benchmarks]

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from clipn import config, paths
+from clipn import paths
 from clipn.features.store import FeatureStore
+from clipn.project.params import read_params
 from clipn.training import step_log
 from flows.ray import cluster
 from flows.runtime import machine
@@ -20,7 +21,7 @@ from flows.training.watch import Training, Watch
 @stage("train")
 def run(seed: int) -> dict[str, Any]:
     """Train on the cached features; an interrupted run goes on from its last checkpoint."""
-    params = config.load().train
+    params = read_params().train
     pairs = len(FeatureStore.open(paths.TRAIN_FEATURES))
     total = step_log.per_epoch(pairs, params.batch_size) * params.epochs
     work = paths.work_of_training(seed)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from clipn import config, paths
+from clipn import paths
 from clipn.errors import UnsupportedModel
 from clipn.models import backbone
+from clipn.project.params import read_params
 from clipn.prompts import wordnet, words
 from clipn.utils.timing import Phases
 from flows.runtime import machine
@@ -17,7 +18,7 @@ from flows.runtime.stage import StageProgress, stage
 @stage("words")
 def run() -> dict[str, Any]:
     """Encode nouns, adjectives and phrases with the backbone's text tower."""
-    params = config.load().words
+    params = read_params().words
     lexicon = wordnet.read(params.path)
     clip = backbone.load(paths.BACKBONE, machine.device())
     if not clip.has_text:

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipn import config, paths
+from clipn import paths
 from clipn.evaluation import by_seed, evidence
 from clipn.evaluation.evidence import Sets
 from clipn.models import backbone
+from clipn.project.params import read_params
 from tests.small_sets import illustrate
 
 
@@ -21,7 +22,7 @@ def project(scored_project: Path) -> Path:
 
 
 def test_each_seed_has_its_no_encoder_and_all_share_the_rest() -> None:
-    params, clip = config.load(), backbone.load(paths.BACKBONE)
+    params, clip = read_params(), backbone.load(paths.BACKBONE)
     sets = Sets.open(params, "pictographs", clip.fingerprint)
     found = by_seed.gather(params, sets, clip, ["1-NN", "CLIPN-CTW"])
     assert list(found) == [None, 0, 1]
@@ -35,14 +36,14 @@ def test_each_seed_has_its_no_encoder_and_all_share_the_rest() -> None:
 
 
 def test_without_a_trained_method_no_model_is_read(project: Path) -> None:
-    params, clip = config.load(), backbone.load(paths.BACKBONE)
+    params, clip = read_params(), backbone.load(paths.BACKBONE)
     sets = Sets.open(params, "pictographs", clip.fingerprint)
     (project / "models").rename(project / "away")
     assert list(by_seed.gather(params, sets, clip, ["MCM"])) == [None]
 
 
 def test_other_names_and_sentences_change_the_texts_alone() -> None:
-    params, clip = config.load(), backbone.load(paths.BACKBONE)
+    params, clip = read_params(), backbone.load(paths.BACKBONE)
     sets = Sets.open(params, "pictographs", clip.fingerprint)
     known = by_seed.gather(params, sets, clip, ["1-NN", "CLIPN-CTW"])
     named = by_seed.renamed(params, sets, clip, known, ("moon", "cloud"))
@@ -60,7 +61,7 @@ def test_other_names_and_sentences_change_the_texts_alone() -> None:
 
 
 def test_images_lie_where_the_stages_put_them() -> None:
-    params, clip = config.load(), backbone.load(paths.BACKBONE)
+    params, clip = read_params(), backbone.load(paths.BACKBONE)
     found = by_seed.images(Sets.open(params, "pictographs", clip.fingerprint))
     assert list(found) == ["pictographs", "greek", "digits", "pictographs_fit"]
     entries = found["greek"].entries(["2"])

@@ -19,7 +19,6 @@ import yaml
 from prefect.settings import PREFECT_SERVER_API_PORT, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
-from clipn import config
 from clipn.data import manifest
 from clipn.data.manifest import Entry
 from clipn.evaluation import duplicates
@@ -30,6 +29,7 @@ from clipn.features.writer import write_shard
 from clipn.models import backbone, no_encoder
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.project import profiles
+from clipn.project.params import parse_params
 from clipn.training.pretrain import preprocess_cfg
 from flows.runtime.server import select
 from tests.conftest import ROOT, TINY
@@ -122,7 +122,7 @@ def scored_project(tiny_clip: torch.nn.Module, tmp_path: Path, monkeypatch: pyte
             "evaluate.imported=[same,handcrafted]",
         ],
     )
-    params = config.parse(values)
+    params = parse_params(values)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     monkeypatch.chdir(tmp_path)
     backbone.save(tiny_clip, TINY, preprocess_cfg(TINY), "data/backbone")

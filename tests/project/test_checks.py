@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from clipn import config
 from clipn.config import Params, PartParams
 from clipn.project import checks, profiles
+from clipn.project.params import parse_params
 from tests.conftest import ROOT
 
 
 @pytest.fixture
 def params(monkeypatch: pytest.MonkeyPatch) -> Params:
     monkeypatch.chdir(ROOT)
-    return config.parse(profiles.compose("miniature"))
+    return parse_params(profiles.compose("miniature"))
 
 
 def test_the_default_has_no_contradiction(params: Params) -> None:

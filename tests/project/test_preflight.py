@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from clipn.config import Params, parse
+from clipn.config import Params
 from clipn.errors import InvalidParams
 from clipn.project import preflight, profiles
+from clipn.project.params import parse_params
 from tests.conftest import ROOT
 
 
@@ -21,7 +22,7 @@ def params_with(**sections: dict) -> Params:
     values = profiles.compose("miniature")
     for name, changes in sections.items():
         values[name].update(changes)
-    return parse(values)
+    return parse_params(values)
 
 
 def test_the_default_profile_is_fine() -> None:

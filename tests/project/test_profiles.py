@@ -9,10 +9,11 @@ import pytest
 import yaml
 from dvc.utils.hydra import compose_and_dump
 
-from clipn.config import Params, load, parse
+from clipn.config import Params
 from clipn.data.sets.registry import registered
 from clipn.errors import InvalidParams, MissingInput
 from clipn.project import profiles
+from clipn.project.params import parse_params, read_params
 from tests.conftest import ROOT
 
 NAMES = ("cc3m", "miniature", "quick", "smoke", "study")
@@ -29,7 +30,7 @@ def test_names() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_profile_passes_the_check_and_takes_registered_sets_as_they_are(name: str) -> None:
-    params = parse(profiles.compose(name), name)
+    params = parse_params(profiles.compose(name), name)
     for options in params.sets.values():
         assert Path(options.path).exists()
         if options.registered:
@@ -64,7 +65,7 @@ def test_smoke_is_the_miniature_world_made_small() -> None:
 
 
 def test_cc3m_trains_as_the_paper_did() -> None:
-    params: Params = parse(profiles.compose("cc3m"))
+    params: Params = parse_params(profiles.compose("cc3m"))
     assert (params.backbone.name, params.backbone.pretrained) == ("ViT-B-16", "laion2b_s34b_b88k")
     train = params.train
     assert (train.epochs, train.batch_size, train.lr, train.weight_decay) == (10, 2048, 3e-4, 0.2)
@@ -111,7 +112,7 @@ def test_outside_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_write(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     profiles.write("smoke", path, ["train.lr=0.001"])
-    assert load(path).train.lr == 0.001
+    assert read_params(path).train.lr == 0.001
     assert path.read_text().startswith("# Composed from conf/; ")
     assert path.read_text().splitlines()[0].endswith(": clipn profile smoke train.lr=0.001")
     assert yaml.safe_load(path.read_text()) == profiles.compose("smoke", ["train.lr=0.001"])

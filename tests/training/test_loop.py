@@ -13,11 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from clipn.config import TrainParams, parse
+from clipn.config import TrainParams
 from clipn.errors import NonFinite
 from clipn.models import no_encoder
 from clipn.models.no_encoder import NoTextEncoder
 from clipn.project import profiles
+from clipn.project.params import parse_params
 from clipn.training.distributed import Group
 from clipn.training.loop import State, fit
 from clipn.training.step_log import Step
@@ -34,7 +35,7 @@ def code_params() -> TrainParams:
     """The preset of the released code, which the reference run followed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        return parse(profiles.compose("miniature", ["train.batch_size=24"])).train
+        return parse_params(profiles.compose("miniature", ["train.batch_size=24"])).train
 
 
 def reference_clip() -> torch.nn.Module:

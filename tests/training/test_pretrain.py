@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from clipn.backbone_config import PretrainParams
+from clipn.config import PretrainParams
 from clipn.errors import InvalidParams, NonFinite
 from clipn.training.pretrain import preprocess_cfg, pretrain
 

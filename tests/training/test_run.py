@@ -17,9 +17,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from clipn.config import parse
 from clipn.errors import BackboneMismatch, Interrupted, InvalidData, InvalidParams
 from clipn.models.no_encoder import WEIGHTS, read_config
+from clipn.project.params import parse_params
 from clipn.training import run, step_log
 from clipn.training.checkpoint import STATE
 from clipn.training.distributed import Group
@@ -33,7 +33,7 @@ STEPS = 24  # two epochs of 200 pairs
 
 @pytest.fixture
 def job(training_project: Path, tmp_path: Path) -> Job:
-    params = parse(yaml.safe_load((training_project / "params.yaml").read_text())).train
+    params = parse_params(yaml.safe_load((training_project / "params.yaml").read_text())).train
     sets = training_project / "data/features/sets"
     return Job(
         seed=0,
@@ -200,7 +200,7 @@ def test_several_processes_equal_one(
     params["train"].update(settings, eps=1e-4)
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(params))
-    run.run(replace(job, params=parse(params).train), ALONE)
+    run.run(replace(job, params=parse_params(params).train), ALONE)
     weights, log = load_file(job.out / WEIGHTS), step_log.read(job.work / "steps.csv")
     for processes in counts:
         folder = tmp_path / str(processes)

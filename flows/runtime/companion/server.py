@@ -80,7 +80,7 @@ class Companion:
         self._listener.bind(str(self._path))
         self._listener.listen()
         # Imported after the socket is there, so that the first stage knows that it will be answered.
-        server = importlib.import_module("flows.runtime.server.select")
+        select = importlib.import_module("flows.runtime.server.select")
         self._server = select.Own(log_of(dvc)) if select.existing() is None else None
         for name in STAGES:
             importlib.import_module(f"flows.stages.{name}")

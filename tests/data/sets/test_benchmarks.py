@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from clipn.config import parse
 from clipn.data.sets import archives, benchmarks
 from clipn.data.sets.registry import registered
 from clipn.errors import InvalidParams
 from clipn.project import profiles
+from clipn.project.params import parse_params
 from tests.conftest import ROOT
 
 NAMES = list(benchmarks.benchmarks())
@@ -57,7 +57,7 @@ def test_each_can_be_taken_into_a_profile(name: str, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(ROOT)
     alone = ["attack.benchmarks=[]", "robustness.benchmarks=[]"]
     values = profiles.compose("smoke", [f"+benchmark={name}", f"evaluate.benchmarks=[{name}]", *alone])
-    params = parse(values)
+    params = parse_params(values)
     assert params.benchmarks[name].id == benchmarks.benchmark(name).id
     assert {"pictographs", *benchmarks.benchmark(name).sets} <= params.sets.keys()
 

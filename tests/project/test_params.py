@@ -11,6 +11,7 @@ import yaml
 from clipn import config
 from clipn.errors import InvalidParams, MissingInput
 from clipn.project import profiles
+from clipn.project.params import parse_params, read_params
 from tests.conftest import ROOT
 
 
@@ -21,7 +22,7 @@ def values(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_the_default_profile_is_valid(values: dict[str, Any]) -> None:
-    params = config.parse(values)
+    params = parse_params(values)
     assert params.train.seeds == (0, 1, 2)
     assert params.benchmarks["pictographs"].id == "pictographs"
 
@@ -31,7 +32,7 @@ def test_all_problems_are_reported_at_once(values: dict[str, Any]) -> None:
     values["train"]["epochs"] = 0
     del values["download"]["retries"]
     with pytest.raises(InvalidParams) as error:
-        config.parse(values, "my.yaml")
+        parse_params(values, "my.yaml")
     message = str(error.value)
     assert message.startswith("my.yaml has 3 problem(s)")
     assert "train.learning_rate: unknown parameter" in message
@@ -73,19 +74,19 @@ def test_contradictions_are_named(values: dict[str, Any], path: tuple[str, ...],
         section = section[key]
     section[path[-1]] = value
     with pytest.raises(InvalidParams) as error:
-        config.parse(values)
+        parse_params(values)
     assert message in str(error.value)
 
 
 def test_imported_models_need_a_method_for_them(values: dict[str, Any]) -> None:
     values["evaluate"].update(imported=["released"], methods=["MSP"])
     with pytest.raises(InvalidParams, match=r"no method in evaluate\.methods uses the no encoder; add one of CL"):
-        config.parse(values)
+        parse_params(values)
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(MissingInput, match="clipn profile NAME"):
-        config.load(tmp_path / "params.yaml")
+        read_params(tmp_path / "params.yaml")
 
 
 @pytest.mark.parametrize(("text", "message"), [("a: [", "not valid YAML"), ("- 1", "mapping of sections, not list")])
@@ -93,7 +94,7 @@ def test_a_file_that_is_no_mapping(tmp_path: Path, text: str, message: str) -> N
     path = tmp_path / "params.yaml"
     path.write_text(text)
     with pytest.raises(InvalidParams, match=message):
-        config.load(path)
+        read_params(path)
 
 
 def test_dvc_tracks_every_training_parameter_but_the_seeds() -> None:

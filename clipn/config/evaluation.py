@@ -1,14 +1,43 @@
-"""Parameters of what goes beyond the benchmarks: word lists, the feature study, attacks, robustness."""
+"""Parameters of the evaluation: overlap, word lists, methods, the feature study, attacks, robustness, the report."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from clipn.backbone_config import BackboneParams
-from clipn.config_types import STRICT, Count, Name, NotNegative, Positive
+from clipn.config.models import BackboneParams
+from clipn.config.types import STRICT, Count, Name, NotNegative, Positive
+
+
+@dataclass(frozen=True, config=STRICT)
+class OverlapParams:
+    """Which images of a benchmark count as duplicates, and what becomes of them."""
+
+    threshold: Annotated[float, Field(gt=0, le=1)]
+    """Two images are near duplicates if the cosine of their features is at least this."""
+    against_training: bool
+    """Whether the sets are also compared with the training images."""
+    leave_out: Literal["none", "id", "id-and-training"]
+    """OOD images that `evaluate` drops: none, duplicates of ID images, or also those of training images."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class EvaluateParams:
+    benchmarks: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """Which of the benchmarks are run."""
+    imported: tuple[Name, ...]
+    """Models of `models/imported` that are evaluated beside the trained ones."""
+    methods: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Those that a benchmark cannot feed, for want of ID images or of a word list, are left out there and named."""
+    bootstrap: Annotated[int, Field(ge=100)]
+    """Resamples behind the 95 % intervals."""
+    templates: str
+    """Name of a template set of `clipn.prompts.templates`."""
+    logit_scale: Positive | None
+    """Scale of the cosine similarities at test; null takes the backbone's own, or the learned one."""
+    fpr_convention: Literal["id-interpolated", "id-nearest", "ood-first"]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -68,3 +97,12 @@ class RobustnessParams:
     """Template sets that are asked instead of `evaluate.templates`."""
     synonyms: bool
     """Whether classes are also called by a synonym from WordNet, where there is one."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class ReportParams:
+    title: str
+    published: bool
+    """Whether published tables are shown: beside measured benchmarks, and of ImageNet-1K where it was not measured."""
+    curves: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Methods that are drawn; tables hold all."""

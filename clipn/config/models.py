@@ -1,4 +1,4 @@
-"""Parameters of backbones."""
+"""Parameters of backbones and of the features that they make."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from clipn.config_types import STRICT, Count, NotNegative, Positive, Share
+from clipn.config.types import STRICT, Count, NotNegative, Positive, Share
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -42,3 +42,18 @@ class BackboneParams:
     revision: str | None = None
     """Commit of the hub repository that holds the weights, so that they cannot change unnoticed."""
     pretrain: PretrainParams | None = None
+
+
+@dataclass(frozen=True, config=STRICT)
+class FeaturesParams:
+    batch_size: Count
+    max_pixels: Count
+    """Larger images are refused before they are decoded."""
+    max_dropped: Share
+    """The stage fails when a larger share of a set's images cannot be read."""
+    views: Annotated[int, Field(ge=0)]
+    """Features of so many random crops of each training image are kept besides those of the centre crop."""
+    view_scale: tuple[Share, Share]
+    """Smallest and largest share of the image's area that a random crop shows."""
+    patches: bool
+    """Whether evaluation features hold those of patches too, which GL-MCM needs: a hundred times the size."""

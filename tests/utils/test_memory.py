@@ -8,7 +8,7 @@ import sys
 PROGRAM = """
 import ctypes
 from pathlib import Path
-from clipn import memory
+from clipn.utils import memory
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096

@@ -113,8 +113,8 @@ def test_the_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from clipn import crawl
-from clipn.fetch_policy import FetchPolicy
+from clipn.data.download import crawl
+from clipn.data.download.policy import FetchPolicy
 folder = Path(sys.argv[1])
 arguments = {"url_list": str(folder / "list.txt"), "output_folder": str(folder / "raw")}
 policy = FetchPolicy(image_seconds=9, max_bytes=9)

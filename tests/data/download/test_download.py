@@ -301,8 +301,8 @@ def test_an_interrupted_run_goes_on_fetches_damaged_shards_again_and_gives_the_s
 KILLED = """
 import sys, dataclasses
 from pathlib import Path
-from clipn.download import download
-from tests.test_download import PARAMS
+from clipn.data.download.download import download
+from tests.data.download.test_download import PARAMS
 folder = Path(sys.argv[1])
 download(folder / "captions.parquet", folder / "out", PARAMS, processes=1, threads=8)
 """

@@ -27,7 +27,8 @@ WITHOUT = """
 import sys
 from pathlib import Path
 from flows.stages import download, features, set_features, study_features, train
-from flows import shards, trainer
+from flows.features import shards
+from flows.training import trainer
 assert download.place(Path("data/captions/captions.parquet")).distributor == "multiprocessing"
 with train._trainer(["0"], 16) as started:
     assert isinstance(started, trainer.Trainer)

@@ -30,7 +30,7 @@ __all__ = ["project"]
 
 DEPLOY = """
 import os
-from flows.elsewhere import serve
+from flows.runtime.remote import serve
 
 for name in ("one", "two"):
     here = serve.from_source(os.getcwd(), "flows/runtime/remote.py:serve")

@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 
 PARENT = """
 import sys, time
-from flows.trainer import started
+from flows.training.trainer import started
 
 with started(sys.argv[2:], int(sys.argv[1]), cores=2, device="cpu") as trainer:
     while trainer.running():

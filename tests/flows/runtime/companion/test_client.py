@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 
 def test_a_stage_finds_the_dvc_command_above_it(tmp_path: Path) -> None:
-    child = "from flows import dispatch; print(dispatch.dvc_command())"
+    child = "from flows.runtime.companion import client; print(client.dvc_command())"
     script = tmp_path / "dvc"
     script.write_text(
         "import os, subprocess, sys\n"

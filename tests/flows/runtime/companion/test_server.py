@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from clipn.errors import InvalidData
-from flows.stage import stage
+from flows.runtime.stage import stage
 
 
 @stage("sleepy")

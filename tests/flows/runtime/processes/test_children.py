@@ -44,7 +44,7 @@ FLOW = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from flows import children
+from flows.runtime.processes import children
 folder = Path.cwd()
 children.run([sys.executable, "-c", sys.argv[2]], folder, children.environment(folder), print)
 """

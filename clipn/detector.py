@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from scipy.special import softmax
 
@@ -20,8 +19,9 @@ from clipn.features.rows import FeatureBatch
 from clipn.models import backbone as backbones
 from clipn.models import no_encoder
 from clipn.models.backbone import Backbone
-from clipn.prompts.class_features import class_evidence, sentences
-from clipn.scores import DecidesAlone, Evidence, Score
+from clipn.prompts.class_features import class_evidence, sentences, with_words
+from clipn.scores import Evidence, Score
+from clipn.scores.panel import Method, Panel, Scored
 from clipn.scores.word_features import WordFeatures
 
 BATCH = 64
@@ -45,14 +45,14 @@ class Detection:
 
 
 class Detector:
-    """Classifies images among given classes, and says which belong to none of them.
+    """Classify images among given classes, and say which belong to none of them.
 
     Args:
         backbone: the frozen CLIP.
         score: a fitted score of `clipn.scores`.
-        evidence: text features of the classes.
-        classes: their names.
-        threshold: accept from this score on; None leaves the decision to a score that can decide
+        evidence: of the ID classes.
+        classes: their C names.
+        threshold: accept images from this score on; None leaves the decision to a score that can decide
             alone (CLIPN's two).
 
     Raises:
@@ -71,6 +71,7 @@ class Detector:
             raise InvalidParams("the backbone has no text tower, so it knows nothing of class names; take a CLIP")
         self.backbone, self.evidence, self.classes, self.threshold = backbone, evidence, tuple(classes), threshold
         self._score, self._yes = score, evidence.yes
+        self._panel = Panel({score.name: Method(score.name, (score,))})
 
     @classmethod
     def load(
@@ -83,23 +84,24 @@ class Detector:
         template_set: str = "openai_imagenet",
         logit_scale: float | None = None,
         words: WordFeatures | None = None,
-        known: FeatureBatch | None = None,
+        id_features: FeatureBatch | None = None,
         device: str = "cpu",
     ) -> Detector:
         """Load a trained model for a set of classes.
 
         Args:
-            model: folder of a trained no encoder, such as `models/clipn/seed-0`.
+            model: folder of a trained "No" text encoder, such as `models/clipn/seed-0`.
             backbone: folder of the CLIP that it was trained with, such as `data/backbone`.
-            classes: names of the known classes; they need not have been seen in training.
+            classes: names of the ID classes; they need not have been seen in training.
             score: name of a score in `clipn.scores.REGISTRY`.
-            template_set: name of a set in `clipn.prompts.templates`, for models with learned prompts; one of
-                the hand-crafted variant is asked with the pairs that it was trained with.
+            template_set: name of a set in `clipn.prompts.templates`, for models with learned prompts. A model of
+                the hand-crafted variant takes the pairs that it was trained with.
             logit_scale: factor on cosine similarities; None takes the one that was trained with the
                 model, and the backbone's own where none was.
-            words: features of a word list, for scores that need one; `clipn.prompts.words.read` gives them.
-            known: features of in-distribution images, for scores that need some; those of a feature store
-                whose classes, if the score needs labels, are `classes` in this order.
+            words: features of a word list, for scores that need one; `clipn.prompts.words.read` reads them. Entries
+                that name a class are left out, as in the evaluation.
+            id_features: features of ID images, for scores that need some; those of a feature store whose classes,
+                if the score needs labels, are `classes` in this order.
             device: where the towers run.
 
         Raises:
@@ -109,14 +111,16 @@ class Detector:
         """
         if not classes:
             raise InvalidParams("the detector needs at least one class name")
-        asked = sentences(no_encoder.read_config(model), template_set)
+        templates = sentences(no_encoder.read_config(model), template_set)
         clip = backbones.load(backbone, device)
         no = no_encoder.load(model, clip.model, clip.fingerprint).to(clip.device)
-        evidence = replace(class_evidence(clip, no, classes, asked, logit_scale), words=words, images=known)
+        evidence = replace(class_evidence(clip, no, classes, templates, logit_scale), images=id_features)
+        if words is not None:
+            evidence = with_words(evidence, words, classes)
         return cls(clip, scores.fit(score, evidence), evidence, classes)
 
     def features(self, images: Sequence[Image.Image]) -> FeatureBatch:
-        """What the towers see in N images, as a feature store of an evaluation set holds it."""
+        """Encode N images, as a feature store of an evaluation set holds them."""
         parts = []
         for start in range(0, len(images), BATCH):
             pixels = torch.stack([self.backbone.preprocess(image) for image in images[start : start + BATCH]])
@@ -128,16 +132,16 @@ class Detector:
 
         Raises:
             InvalidParams: no threshold is set, and the score cannot decide without one.
+            NonFinite: a score is NaN or infinite.
         """
         if not images:
             return []
         batch = self.features(images)
-        features = self._features(batch)
-        values = self._score.score(features)
+        judged = self._judge(batch)
         if self.threshold is not None:
-            accepted = values >= self.threshold
-        elif isinstance(self._score, DecidesAlone):
-            accepted = self._score.keeps(features)
+            accepted = judged.values >= self.threshold
+        elif judged.keeps is not None:
+            accepted = judged.keeps
         else:
             raise InvalidParams(
                 f"{self._score.name} has no decision of its own; calibrate it on in-distribution images "
@@ -147,7 +151,7 @@ class Detector:
         winners = probabilities.argmax(axis=1)
         return [
             Detection(self.classes[winner], float(row[winner]), float(value), bool(keep))
-            for winner, row, value, keep in zip(winners, probabilities, values, accepted, strict=True)
+            for winner, row, value, keep in zip(winners, probabilities, judged.values, accepted, strict=True)
         ]
 
     def calibrate(self, images: Sequence[Image.Image] | FeatureBatch, tpr: float = 0.95) -> float:
@@ -155,8 +159,8 @@ class Detector:
 
         Args:
             images: N images, or their features as a feature store holds them. For a score that was given
-                in-distribution images (`known`), others than these.
-            tpr: the share to accept, above 0 and at most 1.
+                in-distribution images (`id_features`), others than these.
+            tpr: the share to accept (true positive rate), above 0 and at most 1.
 
         Returns:
             the threshold.
@@ -164,16 +168,17 @@ class Detector:
         Raises:
             InvalidData: no images, or features without those that the score takes.
             InvalidParams: `tpr` is no such share.
+            NonFinite: a score is NaN or infinite.
         """
         if not 0 < tpr <= 1:
             raise InvalidParams(f"tpr is {tpr}; it is a share of images, above 0 and at most 1")
         if not len(images):
             raise InvalidData("calibration needs at least one in-distribution image")
         batch = images if isinstance(images, FeatureBatch) else self.features(images)
-        self.threshold = float(np.quantile(self._score.score(self._features(batch)), 1 - tpr, method="lower"))
+        self.threshold = float(np.quantile(self._judge(batch).values, 1 - tpr, method="lower"))
         return self.threshold
 
-    def _features(self, batch: FeatureBatch) -> NDArray[np.float32]:
+    def _judge(self, batch: FeatureBatch) -> Scored:
         if not scores.has_features(batch, self._score.takes):
             raise InvalidData(f"{self._score.name} needs {scores.FEATURES[self._score.takes]}")
-        return scores.features_of(batch, self._score.takes)
+        return self._panel.judge([batch])[self._score.name][0]

@@ -2,53 +2,120 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 from prefect.artifacts import create_table_artifact
 
-from clipn import metrics, paths
+from clipn import config, metrics, paths
 from clipn.config import Params
-from clipn.evaluation import benchmark as evaluate
-from clipn.evaluation import evidence
+from clipn.evaluation import duplicates
 from clipn.evaluation.benchmark import Evaluation
-from clipn.evaluation.evidence import Sets
-from clipn.models import backbone, no_encoder
+from clipn.evaluation.evidence import Sets, Sources
+from clipn.evaluation.stores import evaluate
+from clipn.models import backbone
+from clipn.models.backbone import Backbone
+from clipn.prompts import words
+from clipn.scores.panel import BySeed, Panel, kinds_of
 from clipn.utils import files
 from flows.runtime import machine
 
 
-def measure(params: Params, benchmark: str, methods: Sequence[str], model: Path | None = None) -> Evaluation:
+def measure(
+    params: Params,
+    benchmark: str,
+    methods: Sequence[str],
+    model: Path | None = None,
+    *,
+    clip: Backbone | None = None,
+    features: Path = paths.SET_FEATURES,
+    leave_out: str | None = None,
+) -> Evaluation:
     """Score a benchmark on the pipeline's features.
 
     Args:
         params: of the pipeline.
         benchmark: its name.
         methods: names of scores.
-        model: folder of the no encoder; None for methods that need none.
+        model: folder of the "No" text encoder; None for methods that need none.
+        clip: the backbone of the features; None loads the pipeline's own.
+        features: folder with a feature store a set.
+        leave_out: which duplicates do not count, as in `overlap.leave_out`, which None takes.
 
     Raises:
         ClipnError: the benchmark, its features or the model are not there or do not fit together.
     """
     options = params.evaluate
-    clip = backbone.load(paths.BACKBONE, machine.device())
-    sets = Sets.open(params, benchmark, clip.fingerprint)
-    result = evaluate.evaluate(
-        benchmark,
-        sets.benchmark,
-        lambda name: sets.load(methods, name),
-        evidence.gather(params, sets, clip, methods, model),
+    clip = clip or backbone.load(paths.BACKBONE, machine.device())
+    leave_out = leave_out or params.overlap.leave_out
+    result = evaluate(
+        clip,
+        open_sets(params, benchmark, clip, features),
         methods,
-        options.fpr_convention,
+        model=model,
+        name=benchmark,
+        templates=options.templates,
+        logit_scale=options.logit_scale,
+        words=paths.WORDS / words.FILE,
+        fpr_convention=options.fpr_convention,
         replicates=options.bootstrap,
-        left_out=evidence.left_out(params, benchmark),
+        left_out=left_out(params, benchmark, leave_out),
     )
-    paired = None if model is None else no_encoder.read_config(model).paired_templates
-    marks = {"templates": paired or options.templates, "leave_out": params.overlap.leave_out}
-    return replace(result, metrics={**result.metrics, **marks})
+    return replace(result, metrics={**result.metrics, "leave_out": leave_out})
+
+
+def open_sets(params: Params, benchmark: str, clip: Backbone, features: Path = paths.SET_FEATURES) -> Sets:
+    """Open the features of a benchmark's sets, which the backbone `clip` made."""
+    sets = config.named(params.benchmarks, "benchmarks", benchmark)
+    return Sets.open(sets, clip.fingerprint, features, paths.SETS)
+
+
+def left_out(params: Params, benchmark: str, leave_out: str) -> dict[str, frozenset[str]]:
+    """Return OOD set → images that are duplicates and do not count."""
+    if leave_out == "none":
+        return {}
+    table = duplicates.read(paths.OVERLAP / benchmark)
+    return duplicates.left_out(table, params.benchmarks[benchmark].ood, leave_out)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A benchmark that is ready to be scored again and again, with the models of all seeds.
+
+    Attributes:
+        clip: the backbone.
+        sets: of the benchmark.
+        sources: where its evidence comes from.
+        models: training seed → folder of the "No" text encoder.
+        evidence: of each seed.
+        panel: fitted methods.
+    """
+
+    clip: Backbone
+    sets: Sets
+    sources: Sources
+    models: Mapping[int, Path]
+    evidence: BySeed
+    panel: Panel
+
+    @classmethod
+    def open(cls, params: Params, benchmark: str, methods: Sequence[str]) -> Bench:
+        """Open a benchmark of the pipeline and fit the methods."""
+        clip = backbone.load(paths.BACKBONE, machine.device())
+        sets = open_sets(params, benchmark, clip)
+        options = params.evaluate
+        sources = Sources(clip, sets, options.templates, options.logit_scale, paths.WORDS / words.FILE)
+        models = {seed: paths.model(seed) for seed in params.train.seeds}
+        evidence = sources.gather_by_seed(methods, models)
+        panel = Panel.fit(methods, evidence, kinds_of(sets.stores[sets.benchmark.id].meta))
+        return cls(clip, sets, sources, models, evidence, panel)
+
+    @property
+    def seeds(self) -> list[int]:
+        return [seed for seed in self.evidence if seed is not None]
 
 
 def score(

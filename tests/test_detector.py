@@ -66,13 +66,13 @@ def test_calibration_accepts_the_wanted_share(folders: tuple[Path, Path], images
         detector.calibrate(images, tpr=95)
 
 
-def test_scores_that_learn_from_known_images(folders: tuple[Path, Path], images: list[Image.Image]) -> None:
+def test_scores_that_learn_from_id_images(folders: tuple[Path, Path], images: list[Image.Image]) -> None:
     encoded = Detector.load(*folders, CLASSES, template_set="simple").features(images)
-    known = replace(encoded, label=np.arange(20, dtype=np.int32) % 3)
+    id_features = replace(encoded, label=np.arange(20, dtype=np.int32) % 3)
     with pytest.raises(InvalidParams, match="Probe-MSP needs ID images"):
         Detector.load(*folders, CLASSES, score="Probe-MSP", template_set="simple")
     for score in ("1-NN", "Probe-MSP", "GL-MCM"):
-        detector = Detector.load(*folders, CLASSES, score=score, template_set="simple", known=known)
+        detector = Detector.load(*folders, CLASSES, score=score, template_set="simple", id_features=id_features)
         detector.calibrate(images, tpr=1.0)
         assert all(detection.accepted for detection in detector(images))
     with pytest.raises(InvalidData, match="GL-MCM needs patch features"):
@@ -95,8 +95,8 @@ def test_a_handcrafted_model_brings_its_sentences_and_its_scale(
     no_encoder.save(encoder, config, tmp_path / "handcrafted")
     detector = Detector.load(tmp_path / "handcrafted", folders[1], CLASSES, template_set="simple")
     assert detector.evidence.no_logit_scale == pytest.approx(np.exp(3.0))
-    said = sentences(config, "simple")
-    expected = class_evidence(detector.backbone, encoder.eval(), CLASSES, said, None)
+    pairs = sentences(config, "simple")
+    expected = class_evidence(detector.backbone, encoder.eval(), CLASSES, pairs, None)
     np.testing.assert_allclose(detector.evidence.no, expected.no, atol=1e-5)
     np.testing.assert_allclose(detector.evidence.yes, expected.yes, atol=1e-5)
     assert len(detector(images)) == 20

@@ -114,7 +114,7 @@ def _detect(options: argparse.Namespace) -> None:
         score=options.score,
         template_set=options.templates,
         words=_words(options),
-        known=None if options.fit is None else _set_features(options, options.fit, classes),
+        id_features=None if options.fit is None else _set_features(options, options.fit, classes),
         device=options.device,
     )
     if options.calibrate or options.set:

@@ -18,13 +18,12 @@ from PIL import Image
 from clipn import metrics, scores
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData
-from clipn.evaluation import scoring
 from clipn.evaluation.corruptions import Corruption
-from clipn.evaluation.scoring import BySeed, Panel, Values
 from clipn.features import crops, select
 from clipn.features.lookup import Images
 from clipn.features.rows import FeatureBatch, unit_norm
 from clipn.models.backbone import Backbone
+from clipn.scores.panel import BySeed, Panel, Values, kinds_of
 from clipn.utils import threads
 from clipn.utils.progress import Progress, silent
 
@@ -133,7 +132,7 @@ class Study:
         total, done = sum(len(keys[name]) for name in names) * len(corruptions), 0
         seen: dict[tuple[str, Condition], _Seen] = {}
         for name in names:  # one set after the other, since patch features of all would not fit in memory
-            columns = scoring.columns(self._panel, sets[name].features.meta)
+            columns = self._panel.columns(sets[name].features.meta)
             clean = select.take(sets[name].features, keys[name], columns)
             seen[name, CLEAN] = self._look(self._panel, clean, self._evidence)
             for renaming, panel in asked:
@@ -167,9 +166,9 @@ class Study:
 
     def _refitted(self, renaming: Renaming, sets: Mapping[str, Images]) -> Panel:
         """The methods with those fitted again that know the names of the classes."""
-        meta = sets[self._benchmark.id].features.meta
-        again = [name for name, method in self._panel.items() if method.needs(*NAMES)]
-        return {**self._panel, **scoring.fit(again, renaming.evidence, meta)[0]}
+        kinds = kinds_of(sets[self._benchmark.id].features.meta)
+        again = [name for name, method in self._panel.methods.items() if method.needs(*NAMES)]
+        return Panel({**self._panel.methods, **Panel.fit(again, renaming.evidence, kinds).methods})
 
     def _corrupted(
         self, name: str, images: Images, clean: FeatureBatch, corruptions: Sequence[Corruption]
@@ -177,7 +176,7 @@ class Study:
         """The features of a set's images after each corruption, which are made side by side."""
         if not corruptions:
             return
-        keys, meta = list(clean.keys), scoring.needed(self._panel, images.features.meta)
+        keys, meta = list(clean.keys), self._panel.needed(images.features.meta)
         pictures = crops.read(images, keys, self._clip, self._max_pixels)
         # A GPU has memory for one batch, and towers give the patches of one batch at a time.
         alone = threading.Lock() if self._clip.device.type != "cpu" or meta.patches else nullcontext()
@@ -202,7 +201,7 @@ class Study:
         yes, labels, accuracy = evidence[None].yes, batch.label, None
         if yes is not None and labels is not None and (labels >= 0).all():
             accuracy = metrics.accuracy((unit_norm(batch.image) @ yes.T).argmax(axis=1), labels)
-        return _Seen(scoring.ask(panel, [batch]), accuracy)
+        return _Seen(panel.score([batch]), accuracy)
 
     def _entry(
         self, seen: Mapping[tuple[str, Condition], _Seen], of_id: Condition, of_ood: Condition
@@ -222,6 +221,6 @@ class Study:
                     "trained": scores.is_trained(method),
                     "auroc": [average(method, i) for i in range(len(known.values[method]))],
                 }
-                for method in self._panel
+                for method in self._panel.methods
             },
         }

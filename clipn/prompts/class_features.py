@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from clipn.models.backbone import Backbone
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.prompts import templates
 from clipn.scores import Evidence
+from clipn.scores.word_features import WordFeatures
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,14 @@ def class_evidence(
         no_logit_scale=no.logit_scale if logit_scale is None else None,
         device=str(clip.device),
     )
+
+
+def with_words(evidence: Evidence, words: WordFeatures, classes: Sequence[str]) -> Evidence:
+    """Return `evidence` with a word list, without its entries that name a class.
+
+    A word that names a class is no negative label, however far it is from the other classes.
+    """
+    return replace(evidence, words=words.without(classes))
 
 
 def class_tokens(tokenize: Callable[[Sequence[str]], Tensor], names: Sequence[str], templates: Sequence[str]) -> Tensor:

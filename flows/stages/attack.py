@@ -7,12 +7,10 @@ from typing import Any
 from prefect.artifacts import create_table_artifact
 
 from clipn import paths
-from clipn.evaluation import by_seed, evidence, scoring
 from clipn.evaluation.attack import study
-from clipn.evaluation.evidence import Sets
-from clipn.models import backbone
 from clipn.project.params import read_params
 from clipn.utils import files
+from flows.evaluation import Bench, left_out
 from flows.runtime import machine
 from flows.runtime.stage import StageProgress, stage
 
@@ -22,18 +20,16 @@ def run(benchmark: str) -> dict[str, Any]:
     """Move OOD images of a benchmark towards ID images in the space of the features, and score them again."""
     params = read_params()
     options = params.attack
-    clip = backbone.load(paths.BACKBONE, machine.device())
-    sets = Sets.open(params, benchmark, clip.fingerprint)
-    known = by_seed.gather(params, sets, clip, options.methods)
-    panel, skipped = scoring.fit(options.methods, known, sets.stores[sets.benchmark.id].meta)
+    bench = Bench.open(params, benchmark, options.methods)
+    sets = bench.sets.benchmark
     attacked = study.run(
-        clip,
-        sets.benchmark,
-        by_seed.images(sets),
-        panel,
-        known,
+        bench.clip,
+        sets,
+        bench.sets.lookup(),
+        bench.panel,
+        bench.evidence,
         options,
-        left_out=evidence.left_out(params, benchmark),
+        left_out=left_out(params, benchmark, params.overlap.leave_out),
         max_pixels=params.features.max_pixels,
         workers=machine.workers(),
         progress=StageProgress("steps of images"),
@@ -42,19 +38,19 @@ def run(benchmark: str) -> dict[str, Any]:
         attacked.write(folder)
     report = {
         "benchmark": benchmark,
-        "id": sets.benchmark.id,
-        "ood": list(sets.benchmark.ood),
+        "id": sets.id,
+        "ood": list(sets.ood),
         "images": len(attacked.pairs),
         "steps": options.steps,
-        "seeds": [seed for seed in known if seed is not None],
+        "seeds": bench.seeds,
         "kinds": attacked.kinds,
     }
     files.write_json(paths.ATTACKS / f"{benchmark}.json", report)
     _show(report)
     return {
-        "counts": {"images": len(attacked.pairs), "kinds": len(attacked.kinds), "methods": len(panel)},
-        "skipped": skipped,
-        "device": str(clip.device),
+        "counts": {"images": len(attacked.pairs), "kinds": len(attacked.kinds), "methods": len(bench.panel.methods)},
+        "skipped": dict(bench.panel.skipped),
+        "device": str(bench.clip.device),
     }
 
 

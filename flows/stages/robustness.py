@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from prefect.artifacts import create_table_artifact
 
 from clipn import paths
-from clipn.config import Params
-from clipn.evaluation import by_seed, corruptions, evidence, robustness, scoring
-from clipn.evaluation.evidence import Sets
+from clipn.config import RobustnessParams
+from clipn.evaluation import corruptions, robustness
 from clipn.evaluation.robustness import Renaming, Study
-from clipn.evaluation.scoring import BySeed
 from clipn.features import select
-from clipn.models import backbone
-from clipn.models.backbone import Backbone
 from clipn.project.params import read_params
 from clipn.prompts import wordnet
+from clipn.scores.panel import BySeed
 from clipn.utils import files
+from flows.evaluation import Bench, left_out
 from flows.runtime import machine
 from flows.runtime.stage import StageProgress, stage
 
@@ -27,33 +26,33 @@ def run(benchmark: str) -> dict[str, Any]:
     """Score the sets of a benchmark when their images are corrupted, and when the classes go by other names."""
     params = read_params()
     options = params.robustness
-    clip = backbone.load(paths.BACKBONE, machine.device())
-    sets = Sets.open(params, benchmark, clip.fingerprint)
-    known = by_seed.gather(params, sets, clip, options.methods)
-    panel, skipped = scoring.fit(options.methods, known, sets.stores[sets.benchmark.id].meta)
+    bench = Bench.open(params, benchmark, options.methods)
+    sets = bench.sets.benchmark
     study = Study(
-        clip,
-        sets.benchmark,
-        panel,
-        known,
+        bench.clip,
+        sets,
+        bench.panel,
+        bench.evidence,
         batch_size=params.features.batch_size,
         max_pixels=params.features.max_pixels,
         workers=machine.workers(),
     )
-    left_out = evidence.left_out(params, benchmark)
-    names = (sets.benchmark.id, *sets.benchmark.ood)
+    dropped = left_out(params, benchmark, params.overlap.leave_out)
     result = study.run(
-        by_seed.images(sets),
-        {name: select.some(sets.stores[name], options.images, left_out.get(name, ())) for name in names},
+        bench.sets.lookup(),
+        {
+            name: select.some(bench.sets.stores[name], options.images, dropped.get(name, ()))
+            for name in (sets.id, *sets.ood)
+        },
         corruptions.chosen(options),
-        _renamings(params, sets, clip, known),
+        _renamings(bench, options),
         StageProgress("corrupted images"),
     )
     report = {
         "benchmark": benchmark,
-        "id": sets.benchmark.id,
-        "ood": list(sets.benchmark.ood),
-        "seeds": [seed for seed in known if seed is not None],
+        "id": sets.id,
+        "ood": list(sets.ood),
+        "seeds": bench.seeds,
         **result,
     }
     files.write_json(paths.ROBUSTNESS / f"{benchmark}.json", report)
@@ -62,28 +61,26 @@ def run(benchmark: str) -> dict[str, Any]:
         "counts": {
             "images": sum(result["images"].values()),
             "corruptions": len(corruptions.chosen(options)),
-            "methods": len(panel),
+            "methods": len(bench.panel.methods),
         },
-        "skipped": skipped,
-        "device": str(clip.device),
+        "skipped": dict(bench.panel.skipped),
+        "device": str(bench.clip.device),
     }
 
 
-def _renamings(params: Params, sets: Sets, clip: Backbone, known: BySeed) -> list[Renaming]:
+def _renamings(bench: Bench, options: RobustnessParams) -> list[Renaming]:
     """The other names that the parameters ask for; none where the backbone knows no names."""
-    if not clip.has_text:
+    if not bench.clip.has_text:
         return []
-    renamings = [
-        Renaming(
-            f"templates {name}",
-            len(sets.classes),
-            by_seed.renamed(params, sets, clip, known, sets.classes, templates=name),
-        )
-        for name in params.robustness.templates
-    ]
-    if params.robustness.synonyms:
-        names, changed = robustness.synonyms(sets.classes, wordnet.load().synonyms)
-        renamings.append(Renaming("synonyms", changed, by_seed.renamed(params, sets, clip, known, names)))
+    classes = bench.sets.classes
+
+    def renamed(names: Sequence[str], templates: str | None = None) -> BySeed:
+        return bench.sources.renamed(bench.evidence, bench.models, names, templates)
+
+    renamings = [Renaming(f"templates {name}", len(classes), renamed(classes, name)) for name in options.templates]
+    if options.synonyms:
+        names, changed = robustness.synonyms(classes, wordnet.load().synonyms)
+        renamings.append(Renaming("synonyms", changed, renamed(names)))
     return renamings
 
 

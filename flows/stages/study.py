@@ -7,13 +7,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from clipn import paths
-from clipn.evaluation import benchmark as evaluate
-from clipn.evaluation import evidence
-from clipn.evaluation.evidence import Sets
 from clipn.models import backbone
 from clipn.project.params import read_params
 from clipn.utils import files
-from flows import evaluation
+from flows.evaluation import measure, open_sets, show
 from flows.runtime import machine
 from flows.runtime.stage import StageProgress, stage
 
@@ -27,23 +24,13 @@ def run(name: str) -> dict[str, Any]:
     progress = StageProgress("benchmarks")
     results: dict[str, Any] = {}
     for done, benchmark in enumerate(options.benchmarks):
-        sets = Sets.open(params, benchmark, clip.fingerprint, folder / "features")
-        result = evaluate.evaluate(
-            benchmark,
-            sets.benchmark,
-            lambda key, sets=sets: sets.load(options.methods, key),  # type: ignore[misc]
-            evidence.gather(params, sets, clip, options.methods),
-            options.methods,
-            params.evaluate.fpr_convention,
-            replicates=params.evaluate.bootstrap,
-            left_out=None,
-        )
-        marks = {"templates": params.evaluate.templates, "leave_out": "none"}
-        results[benchmark] = {**result.metrics, **marks}
+        result = measure(params, benchmark, options.methods, clip=clip, features=folder / "features", leave_out="none")
+        results[benchmark] = result.metrics
         with files.atomic_path(folder / "scores" / f"{benchmark}.parquet") as path:
             pq.write_table(result.scores, path)
-        evaluation.show(f"study-{name}-{benchmark}", f"{benchmark} with the tower {name}", result.metrics)
+        show(f"study-{name}-{benchmark}", f"{benchmark} with the tower {name}", result.metrics)
         progress(done + 1, len(options.benchmarks))
+    sets = open_sets(params, options.benchmarks[-1], clip, folder / "features")
     meta = sets.stores[sets.benchmark.id].meta
     what = options.backbones[name]
     files.write_json(

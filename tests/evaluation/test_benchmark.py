@@ -9,7 +9,7 @@ import pytest
 
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData, NonFinite
-from clipn.evaluation.benchmark import Evaluation, evaluate
+from clipn.evaluation.benchmark import Evaluation, measure
 from clipn.features.store import FeatureBatch
 from clipn.scores import Evidence
 
@@ -39,7 +39,7 @@ def run(
     methods: tuple[str, ...] = ("MaxLogit", "CLIPN-CTW"),
     evidence: Evidence = EVIDENCE,
 ) -> Evaluation:
-    return evaluate(
+    return measure(
         "toy",
         BENCHMARK,
         features.__getitem__,

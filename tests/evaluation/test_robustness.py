@@ -13,7 +13,6 @@ from PIL import Image
 from clipn import scores
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData
-from clipn.evaluation import scoring
 from clipn.evaluation.corruptions import Corruption, blur, noise
 from clipn.evaluation.robustness import Renaming, Study, synonyms
 from clipn.features import crops
@@ -23,6 +22,7 @@ from clipn.features.rows import unit_norm
 from clipn.metrics.detection import auroc
 from clipn.models.backbone import Backbone
 from clipn.scores import Evidence
+from clipn.scores.panel import Panel, kinds_of
 from tests.small_sets import PARAMS, picture, tiny, write_set
 from tests.training_data import unit
 
@@ -52,7 +52,7 @@ def sets(clip: Backbone, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 
 def study(clip: Backbone, sets: dict[str, Images], **options: int) -> Study:
-    panel, _ = scoring.fit(["MCM", "CLIPN-CTW"], EVIDENCE, sets["known"].features.meta)
+    panel = Panel.fit(["MCM", "CLIPN-CTW"], EVIDENCE, kinds_of(sets["known"].features.meta))
     return Study(clip, BENCHMARK, panel, EVIDENCE, **{"batch_size": 3, "max_pixels": PARAMS.max_pixels, **options})
 
 
@@ -131,7 +131,7 @@ def test_methods_that_do_not_know_the_names_are_not_fitted_again(
     clip: Backbone, sets: dict[str, Images], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evidence = {None: replace(PLAIN, images=sets["far"].features.load())}
-    panel, _ = scoring.fit(["1-NN", "MCM"], evidence, sets["known"].features.meta)
+    panel = Panel.fit(["1-NN", "MCM"], evidence, kinds_of(sets["known"].features.meta))
     asked: list[str] = []
     fit = scores.fit
     monkeypatch.setattr(scores, "fit", lambda name, known: asked.append(name) or fit(name, known))
@@ -144,7 +144,7 @@ def test_methods_that_do_not_know_the_names_are_not_fitted_again(
 
 def test_without_class_names_there_is_no_accuracy(clip: Backbone, sets: dict[str, Images]) -> None:
     evidence = {None: Evidence(None, images=sets["far"].features.load())}
-    panel, _ = scoring.fit(["1-NN"], evidence, sets["known"].features.meta)
+    panel = Panel.fit(["1-NN"], evidence, kinds_of(sets["known"].features.meta))
     found = Study(clip, BENCHMARK, panel, evidence, batch_size=8, max_pixels=PARAMS.max_pixels).run(sets, KEYS, [])
     assert found["clean"]["id_accuracy"] is None
     assert list(found["clean"]["methods"]) == ["1-NN"]

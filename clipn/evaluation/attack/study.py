@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from clipn.config import AttackParams, BenchmarkParams
-from clipn.evaluation import scoring
+from clipn.evaluation.attack import compare, search
 from clipn.evaluation.attack import pairs as attack_pairs
-from clipn.evaluation.attack import report as attack_report
-from clipn.evaluation.attack import search
+from clipn.evaluation.attack.compare import Moved
 from clipn.evaluation.attack.pairs import Pair
-from clipn.evaluation.attack.report import Moved
-from clipn.evaluation.scoring import BySeed, Panel
 from clipn.features import crops, select
 from clipn.features.crops import Crops
 from clipn.features.lookup import Images
 from clipn.models.backbone import Backbone
+from clipn.scores.panel import BySeed, Panel, kinds_of
 from clipn.utils.progress import Progress, silent
 
 
@@ -81,12 +79,12 @@ def run(
         MissingInput, InvalidData: an image cannot be had, as in `clipn.features.lookup`.
         NonFinite: a gradient or a score is NaN or infinite.
     """
-    known, source = sets[benchmark.id].features, sets[benchmark.fit or benchmark.id]
+    id_store, source = sets[benchmark.id].features, sets[benchmark.fit or benchmark.id]
     ood = {name: select.keys_of(sets[name].features, left_out.get(name, ())) for name in benchmark.ood}
     pairs = attack_pairs.draw(ood, select.keys_of(source.features), params.images, params.seed)
     starts, targets = attack_pairs.read(pairs, sets, source, clip, max_pixels)
 
-    columns = scoring.columns(panel, known.meta, "pooled")
+    columns = panel.columns(id_store.meta, "pooled")
     before = select.join(
         [select.take(sets[name].features, keys, columns) for name in benchmark.ood if (keys := _keys(pairs, name))]
     )
@@ -96,30 +94,31 @@ def run(
     pictures: dict[str, Crops] = {}
     for number, (kind, weight) in enumerate(kinds.items()):
 
-        def told(done: int, total: int, before: int = number * steps) -> None:
+        def of_all_kinds(done: int, total: int, before: int = number * steps) -> None:
             progress(before + done, steps * len(kinds))
 
-        pictures[kind] = search.move(clip, starts, targets, names, weight, params, workers=workers, progress=told)
+        pictures[kind] = search.move(
+            clip, starts, targets, names, weight, params, workers=workers, progress=of_all_kinds
+        )
 
     def moved(kind: str) -> Moved:
         parts = crops.batches(pictures[kind], params.batch_size)
         return Moved(
             weight=kinds[kind],
-            features=crops.encode(clip, scoring.needed(panel, known.meta), parts, names, before.label),
-            change=attack_report.change(starts, pictures[kind]),
+            features=crops.encode(clip, panel.needed(id_store.meta), parts, names, before.label),
+            change=compare.change(starts, pictures[kind]),
             amplification=attack_pairs.amplification(starts, pictures[kind]),
         )
 
-    left = _without_targets(panel, evidence, pairs, sets, benchmark)
-    report = attack_report.compare(
+    result = compare.compare(
         panel,
-        left,
-        (known.read(group, columns) for group in known.row_groups()),
+        _without_targets(panel, evidence, pairs, sets, benchmark),
+        (id_store.read(group, columns) for group in id_store.row_groups()),
         before,
         goals,
         {kind: moved(kind) for kind in kinds},
     )
-    return Attacked(report, pairs, starts, targets, pictures)
+    return Attacked(result, pairs, starts, targets, pictures)
 
 
 def _keys(pairs: Sequence[Pair], name: str) -> list[str]:
@@ -131,7 +130,7 @@ def _without_targets(
 ) -> Panel:
     """The methods that need ID images, fitted again without the targets."""
     if benchmark.fit is None:
-        return {}
-    again = [name for name, method in panel.items() if method.needs("images")]
-    reduced = attack_report.without_targets(evidence, {pair.target for pair in pairs})
-    return scoring.fit(again, reduced, sets[benchmark.id].features.meta)[0]
+        return Panel({})
+    again = [name for name, method in panel.methods.items() if method.needs("images")]
+    reduced = compare.without_targets(evidence, {pair.target for pair in pairs})
+    return Panel.fit(again, reduced, kinds_of(sets[benchmark.id].features.meta))

@@ -16,7 +16,6 @@ from clipn import scores
 from clipn.config import AttackParams, BenchmarkParams
 from clipn.data import tars
 from clipn.data.manifest import Entry
-from clipn.evaluation import scoring
 from clipn.evaluation.attack import study
 from clipn.evaluation.attack.study import Attacked
 from clipn.features import encode
@@ -26,6 +25,7 @@ from clipn.metrics.detection import auroc
 from clipn.models.backbone import Backbone
 from clipn.scores import Evidence
 from clipn.scores.base import Kind
+from clipn.scores.panel import Panel, kinds_of
 from tests.small_sets import PARAMS, RESNET, picture, tiny, write_set
 from tests.training_data import unit
 
@@ -59,7 +59,7 @@ def evidence(sets: Mapping[str, Images]) -> dict[int | None, Evidence]:
 
 def attacked(clip: Backbone, sets: Mapping[str, Images], benchmark: BenchmarkParams, left_out: set[str]) -> Attacked:
     known = evidence(sets)
-    panel, _ = scoring.fit(["MCM", "CLIPN-CTW", "1-NN"], known, sets["known"].features.meta)
+    panel = Panel.fit(["MCM", "CLIPN-CTW", "1-NN"], known, kinds_of(sets["known"].features.meta))
     return study.run(
         clip, benchmark, sets, panel, known, ATTACK, left_out={"near": left_out}, max_pixels=PARAMS.max_pixels
     )
@@ -118,14 +118,14 @@ def encoded(clip: Backbone, files: list[bytes], takes: Kind) -> np.ndarray:
 def test_without_a_fit_set_the_targets_are_test_images(clip: Backbone, sets: dict[str, Images]) -> None:
     known = {name: images for name, images in sets.items() if name != "fit"}
     plain = replace(evidence(sets)[None], images=None)
-    panel, skipped = scoring.fit(["MCM", "1-NN"], {None: plain}, sets["known"].features.meta)
+    panel = Panel.fit(["MCM", "1-NN"], {None: plain}, kinds_of(sets["known"].features.meta))
     told: list[tuple[int, int]] = []
     result = study.run(
         clip, replace(BENCHMARK, fit=None), known, panel, {None: plain}, replace(ATTACK, steps=2),
         left_out={}, max_pixels=PARAMS.max_pixels, progress=lambda *counts: told.append(counts),
     )  # fmt: skip
     assert {pair.target for pair in result.pairs} <= set(sets["known"].features.load().keys)
-    assert list(skipped) == ["1-NN"]
+    assert list(panel.skipped) == ["1-NN"]
     assert list(result.kinds["smooth"]["methods"]) == ["MCM"]
     assert told == sorted(told)
     assert {(12, 24), (24, 24)} <= set(told)

@@ -1,0 +1,54 @@
+"""The whole evaluation of a benchmark on feature stores, with the library alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clipn import FeatureStore, evaluation, paths
+from clipn.config import BenchmarkParams
+from clipn.evaluation import Sets, benchmark
+from clipn.evaluation.evidence import Sources
+from clipn.models import backbone
+from tests.small_sets import illustrate
+
+
+@pytest.fixture(autouse=True)
+def project(scored_project: Path) -> Path:
+    illustrate(scored_project)
+    return scored_project
+
+
+def test_evaluate_on_stores_gives_what_the_parts_give() -> None:
+    clip = backbone.load(paths.BACKBONE)
+    sets = Sets(
+        BenchmarkParams(id="pictographs", ood=("greek", "digits"), fit="pictographs_fit"),
+        {path.name: FeatureStore.open(path) for path in paths.SET_FEATURES.iterdir()},
+    )
+    methods = ["MCM", "CLIPN-CTW", "1-NN", "GL-MCM"]
+    result = evaluation.evaluate(
+        clip, sets, methods, model=paths.model(0), templates="symbols", name="mine", replicates=100
+    )
+    assert result.metrics["benchmark"] == "mine"
+    assert result.metrics["templates"] == "symbols"
+    assert list(result.metrics["methods"]) == ["MCM", "CLIPN-CTW", "1-NN"]
+    assert list(result.metrics["skipped"]) == ["GL-MCM"]
+    by_parts = benchmark.measure(
+        "mine",
+        sets.benchmark,
+        lambda name: sets.load(methods, name),
+        Sources(clip, sets, "symbols").gather(methods, paths.model(0)),
+        methods,
+        replicates=100,
+    )
+    assert by_parts.scores.equals(result.scores)
+    assert result.metrics == {**by_parts.metrics, "templates": "symbols"}
+
+
+def test_without_a_model_trained_methods_are_skipped() -> None:
+    clip = backbone.load(paths.BACKBONE)
+    sets = Sets.open(BenchmarkParams(id="pictographs", ood=("greek",)), clip.fingerprint, paths.SET_FEATURES)
+    result = evaluation.evaluate(clip, sets, ["MCM", "CLIPN-ATD"], templates="symbols", replicates=100)
+    assert result.metrics["skipped"] == {"CLIPN-ATD": "needs a trained no encoder"}
+    assert 0 <= result.metrics["methods"]["MCM"]["average"]["auroc"] <= 1

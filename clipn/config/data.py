@@ -9,6 +9,11 @@ from pydantic.dataclasses import dataclass
 
 from clipn.config.types import STRICT, Count, Name, NotNegative, Share
 
+CLASS_NAMES = ("folders", "imagenet", "imagenet_clean")
+"""Values of `SetParams.class_names` that are no file."""
+NAMES_FILE = "clipn/data/sets/imagenet_classes.tsv"
+"""The class names that come with the package."""
+
 ReaderName = Literal["symbols", "digits", "folder", "tar", "webdataset", "cifar", "svhn", "stl10", "layout"]
 
 
@@ -33,7 +38,9 @@ class CaptionsParams:
     """`symbols`: the miniature world. `table`: a TSV or Parquet of your own. `folder`: images with their captions
     in text files beside them. `webdataset`: tars of pairs. `cc3m`: the official list."""
     path: str
-    """What DVC watches: the table, folder or tar itself, or the data that the source is made from."""
+    """What DVC watches for the captions: the table, folder or tar itself, or the data that the source is made from."""
+    images: str
+    """What DVC watches for the download: the folder of the photographs that a table names, else the same as `path`."""
     pattern: str = "*.tar"
     """Which files of a folder of webdataset tars are taken."""
     limit: Count | None = None
@@ -112,6 +119,14 @@ class SetParams:
     text file with one name a line, in the order of the sorted folders."""
     labelled: bool = True
     """Whether the folders are classes; an OOD set need not have any."""
+    names_file: str = NAMES_FILE
+    """What DVC watches for the class names: the text file that `class_names` names, else ImageNet's names.
+    `clipn profile` writes it."""
+
+    @property
+    def expected_names_file(self) -> str:
+        """What `names_file` has to be."""
+        return NAMES_FILE if self.class_names in CLASS_NAMES else self.class_names
 
 
 @dataclass(frozen=True, config=STRICT)

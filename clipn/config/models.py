@@ -32,7 +32,8 @@ class BackboneParams:
 
     source: Literal["pretrain", "open_clip", "local", "timm"]
     path: str
-    """What DVC watches: the local folder, or the module that makes the backbone."""
+    """What DVC watches: the local folder, `data/download/manifest.parquet` for one that is pretrained here, or the list
+    of pinned weights, `clipn/models/weights.yaml`, for pretrained ones."""
     name: str | None = None
     """Of the architecture, for open_clip and timm."""
     pretrained: str | None = None
@@ -40,7 +41,7 @@ class BackboneParams:
     image_size: Count | None = None
     """Side of the input of a timm tower in pixels; null takes the one that timm says."""
     revision: str | None = None
-    """Commit of the hub repository that holds the weights, so that they cannot change unnoticed."""
+    """Commit of the hub repository that holds the weights; null takes that of `clipn/models/weights.yaml`."""
     pretrain: PretrainParams | None = None
 
 

@@ -7,12 +7,14 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import timm
 import torch
+import yaml
 from open_clip.pretrained import download_pretrained_from_hf
 from PIL import Image
 from safetensors import SafetensorError
@@ -122,7 +124,7 @@ def from_open_clip(name: str, pretrained: str, revision: str | None, out: str | 
     Args:
         name: architecture, such as `ViT-B-16`.
         pretrained: tag of its weights, such as `laion2b_s34b_b88k`.
-        revision: commit or branch of the hub repository; None takes its newest.
+        revision: commit or branch of the hub repository; None takes that of `weights.yaml`, or the newest.
         out: the folder to write.
 
     Raises:
@@ -135,6 +137,7 @@ def from_open_clip(name: str, pretrained: str, revision: str | None, out: str | 
             f"open_clip has no weights {pretrained!r} for {name!r}; "
             + (f"it has {', '.join(known)}" if known else "see open_clip.list_pretrained() for what it has")
         )
+    revision = revision or _pinned().get(name, {}).get(pretrained)
     source = open_clip.get_pretrained_cfg(name, pretrained)
     address = source.get("hf_hub") or source.get("url")
     try:
@@ -200,6 +203,13 @@ def from_timm(name: str, pretrained: str | None, image_size: int | None, out: st
     model.visual.trunk.load_state_dict(trunk.state_dict())
     preprocess = {"size": side, "mode": "RGB", "resize_mode": "shortest", "interpolation": data["interpolation"]}
     save(model, config, {**preprocess, "mean": data["mean"], "std": data["std"]}, out, {TEXT_TOWER: False})
+
+
+def _pinned() -> dict[str, dict[str, str]]:
+    """Architecture → tag → commit of the hub repository."""
+    text = resources.files(__package__).joinpath("weights.yaml").read_text(encoding="utf-8")
+    pinned: dict[str, dict[str, str]] = yaml.safe_load(text)
+    return pinned
 
 
 def _fetch_weights(source: dict[str, Any], revision: str | None) -> str:

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from clipn.config import BackboneParams, Params
 
 
+WATCHED = {
+    "pretrain": "data/download/manifest.parquet",
+    "open_clip": "clipn/models/weights.yaml",
+    "timm": "clipn/models/weights.yaml",
+}
+"""Source of a backbone → what DVC watches for it."""
 RESERVED = ("study", "attack", "robustness")
 """Names that a benchmark cannot have."""
 
@@ -35,6 +41,11 @@ def contradictions(params: Params) -> list[str]:
     problems += _unknown("robustness.templates", params.robustness.templates, "set", templates.NAMES)
     problems += _study_problems(params)
     for name, options in params.sets.items():
+        if options.names_file != options.expected_names_file:
+            problems.append(
+                f"sets.{name}.names_file: has to be {options.expected_names_file!r}, which follows from class_names; "
+                "write params.yaml again with 'clipn profile NAME'"
+            )
         if options.part and max(options.part.take) > options.part.of:
             problems.append(f"sets.{name}.part: there is no part {max(options.part.take)} of {options.part.of}")
         if options.reader == "symbols" and (options.block is None or options.images_per_class is None):
@@ -43,6 +54,8 @@ def contradictions(params: Params) -> list[str]:
             problems.append(f"sets.{name}: the reader {options.reader!r} needs registered (see 'clipn sets list')")
     if params.overlap.leave_out == "id-and-training" and not params.overlap.against_training:
         problems.append("overlap.leave_out: 'id-and-training' needs overlap.against_training: true")
+    if params.captions.source != "table" and params.captions.images != params.captions.path:
+        problems.append(f"captions.images: is for source 'table'; for {params.captions.source!r} it is captions.path")
     problems += _check_problems(params)
     if params.features.view_scale[0] > params.features.view_scale[1] or params.features.view_scale[0] == 0:
         problems.append(f"features.view_scale: {params.features.view_scale} has to rise, from above 0")
@@ -117,6 +130,8 @@ def _backbone_problems(key: str, options: BackboneParams) -> list[str]:
         return [f"{key}: source 'open_clip' needs name and pretrained"]
     if options.source == "timm" and not options.name:
         return [f"{key}: source 'timm' needs name"]
+    if options.source in WATCHED and options.path != WATCHED[options.source]:
+        return [f"{key}.path: has to be {WATCHED[options.source]!r} for source {options.source!r}"]
     return []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from clipn.config.data import CLASS_NAMES, NAMES_FILE
 from clipn.errors import InvalidParams, MissingInput
 from clipn.project.params import parse_params
 from clipn.utils.files import write_text
@@ -52,7 +53,12 @@ def compose(profile: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         problem = " ".join(str(error).split())
         raise InvalidParams(f"profile {profile!r} with {', '.join(overrides) or 'no override'}: {problem}") from error
     assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
+    composed = {str(key): value for key, value in values.items()}
+    for options in composed["sets"].values():
+        # Not in the profiles: it follows from `class_names`, and DVC needs it as a path.
+        named = options.get("class_names", CLASS_NAMES[0])
+        options.setdefault("names_file", NAMES_FILE if named in CLASS_NAMES else named)
+    return composed
 
 
 def _explain_unknown_keys(profile: str, overrides: Sequence[str]) -> None:

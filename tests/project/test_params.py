@@ -57,6 +57,10 @@ def test_all_problems_are_reported_at_once(values: dict[str, Any]) -> None:
             "benchmarks.pictographs: unknown set 'nowhere'; known",
         ),
         (("benchmarks", "pictographs", "ood"), ["pictographs"], "cannot be both ID and OOD"),
+        (("backbone", "path"), "clipn/x.py", "backbone.path: has to be 'data/download/manifest.parquet' for source"),
+        (("study", "backbones", "untrained", "path"), "x", "has to be 'clipn/models/weights.yaml' for source 'timm'"),
+        (("captions", "images"), "photos", "captions.images: is for source 'table'; for 'symbols' it is captions.path"),
+        (("sets", "digits", "names_file"), "n.txt", "sets.digits.names_file: has to be 'clipn/data/sets/imagenet_cl"),
         (
             ("sets", "pictographs", "labelled"),
             False,

@@ -38,13 +38,25 @@ def test_every_profile_passes_the_check_and_takes_registered_sets_as_they_are(na
             assert entry.reader == options.reader
             assert entry.classes or not options.labelled
     assert Path(params.captions.path).exists()
-    assert Path(params.backbone.path).exists()
+    assert params.backbone.source == "pretrain" or Path(params.backbone.path).exists()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_dvc_composes_the_same(name: str, tmp_path: Path) -> None:
+def test_dvc_composes_the_same_but_for_what_follows_from_it(name: str, tmp_path: Path) -> None:
     compose_and_dump(str(tmp_path / "params.yaml"), str(ROOT / "conf"), None, "config", "", [f"profile={name}"])
-    assert yaml.safe_load((tmp_path / "params.yaml").read_text()) == profiles.compose(name)
+    composed = profiles.compose(name)
+    for options in composed["sets"].values():
+        del options["names_file"]
+    assert yaml.safe_load((tmp_path / "params.yaml").read_text()) == composed
+
+
+def test_the_file_of_class_names_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    composed = profiles.compose(
+        "miniature", ["+sets.digits.class_names=my/names.txt", "+sets.greek.class_names=imagenet"]
+    )
+    assert composed["sets"]["digits"]["names_file"] == "my/names.txt"
+    for name in ("greek", "arrows"):
+        assert composed["sets"][name]["names_file"] == "clipn/data/sets/imagenet_classes.tsv"
 
 
 def test_the_parameters_are_what_their_first_line_says() -> None:

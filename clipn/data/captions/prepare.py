@@ -67,7 +67,7 @@ def prepare(
         if captions.source == "symbols":
             rows, report = _draw_symbols(captions, world, folder, progress)
         elif captions.source == "table":
-            rows, report = _read_table(Path(captions.path), captions.limit)
+            rows, report = _read_table(captions)
         elif captions.source == "folder":
             rows, report = webdataset.read_folder(Path(captions.path), captions.limit, progress)
         elif captions.source == "cc3m":
@@ -145,8 +145,25 @@ def _damage(image: Path, as_text: bool) -> None:
     image.write_bytes(NOT_AN_IMAGE if as_text else data[: len(data) // 2])
 
 
-def _read_table(path: Path, limit: int | None) -> tuple[pd.DataFrame, dict[str, Any]]:
-    return _cleaned(tables.read(path), path, limit)
+def _read_table(captions: CaptionsParams) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The rows of a table; the local files that it names have to lie where DVC watches them.
+
+    Raises:
+        InvalidParams: a local file lies outside of `captions.images`.
+    """
+    path = Path(captions.path)
+    rows, report = _cleaned(tables.read(path), path, captions.limit)
+    if report["local_files"]:
+        # By their names: photographs that are links stay inside, since DVC follows links.
+        folder = Path(os.path.abspath(captions.images))  # noqa: PTH100
+        for address in filter(tables.is_local, rows["url"]):
+            inside = Path(os.path.abspath(address)).is_relative_to(folder)  # noqa: PTH100
+            if not inside or not folder.is_dir():
+                raise InvalidParams(
+                    f"captions.images is {captions.images}, and {path} names {address}, which lies outside of it; "
+                    "name the folder of the photographs there, so that DVC notices when one changes"
+                )
+    return rows, report
 
 
 def _read_cc3m(cache: Path, limit: int | None, progress: Progress) -> tuple[pd.DataFrame, dict[str, Any]]:

@@ -118,6 +118,11 @@ def clean(table: Table, folder: Path, limit: int | None = None) -> CleanTable:
     return CleanTable(rows.reset_index(drop=True), dropped, len(files), missing)
 
 
+def is_local(address: str) -> bool:
+    """Return whether a cleaned address names a local file."""
+    return not _WEB.match(address)
+
+
 def _batches(
     path: Path, columns: Sequence[str], on_malformed: Callable[[pa_csv.InvalidRow], str]
 ) -> Iterator[pa.RecordBatch]:

@@ -12,12 +12,13 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
+from clipn.config.data import CLASS_NAMES
 from clipn.errors import InvalidData, MissingInput
 
 FOLDERS = "folders"
 IMAGENET = {"imagenet": "reference", "imagenet_clean": "clean"}
 """Spec → column of `clipn/data/sets/imagenet_classes.tsv`."""
-SPECS = (FOLDERS, *IMAGENET)
+SPECS = CLASS_NAMES
 
 
 @cache

@@ -20,7 +20,7 @@ from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInpu
 from clipn.utils.progress import Progress, silent
 
 WORLD = WorldParams(image_size=24, noise=20.0, rotation=10.0, seed=3)
-SYMBOLS = CaptionsParams("symbols", "symbols.tsv", images_per_symbol=1, missing=0.05, corrupt=0.1, flaky=0.2)
+SYMBOLS = CaptionsParams("symbols", "x.tsv", "x.tsv", images_per_symbol=1, missing=0.05, corrupt=0.1, flaky=0.2)
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
@@ -106,13 +106,13 @@ def test_another_seed_gives_other_pictures(world: tuple[Path, Any, Any], tmp_pat
 
 
 def test_limit_cuts_the_world_before_it_is_drawn(tmp_path: Path) -> None:
-    report = prepare(CaptionsParams("symbols", "x", limit=5, images_per_symbol=2), WORLD, tmp_path / "out")
+    report = prepare(CaptionsParams("symbols", "x", "x", limit=5, images_per_symbol=2), WORLD, tmp_path / "out")
     assert len(read(tmp_path / "out")) == len(list((tmp_path / "out" / "images").iterdir())) == 5
     assert report["counts"]["dropped"] == {"over_limit": 2 * len(miniature.symbols()) - 5}
 
 
 def test_shares_of_more_than_one_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
-    params = CaptionsParams("symbols", "x", missing=0.5, corrupt=0.4, flaky=0.2)
+    params = CaptionsParams("symbols", "x", "x", missing=0.5, corrupt=0.4, flaky=0.2)
     for function in (lambda: check(params), lambda: prepare(params, WORLD, tmp_path / "out")):
         with pytest.raises(InvalidParams, match=r"missing \+ corrupt \+ flaky is 1.1"):
             function()
@@ -123,7 +123,7 @@ def test_table(tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     path = tmp_path / "list.tsv"
     path.write_text("image\tcaption\na.png\tone\nb.png\ttwo\nb.png\t\nhttp://x/y\tthree\nhttp://x/y\tthree\n")
-    report = prepare(CaptionsParams("table", str(path)), WORLD, tmp_path / "out")
+    report = prepare(CaptionsParams("table", str(path), str(tmp_path)), WORLD, tmp_path / "out")
     assert read(tmp_path / "out") == [
         {"url": str(tmp_path / "a.png"), "caption": "one", "flaky": False},
         {"url": str(tmp_path / "b.png"), "caption": "two", "flaky": False},
@@ -138,20 +138,34 @@ def test_table(tmp_path: Path) -> None:
     assert {reason: n for reason, n in report["counts"]["dropped"].items() if n} == {"empty": 1, "duplicate": 1}
 
 
+def test_photographs_that_nobody_watches_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "a.png").touch()
+    (tmp_path / "here/b.png").symlink_to(tmp_path / "a.png")
+    path = tmp_path / "here/list.tsv"
+    path.write_text("image\tcaption\nb.png\tone\n")
+    assert prepare(CaptionsParams("table", str(path), str(path.parent)), WORLD, tmp_path / "out")["local_files"] == 1
+    with pytest.raises(InvalidParams, match=r"captions.images is .*list.tsv, and .* names .*b.png.*name the folder"):
+        prepare(CaptionsParams("table", str(path), str(path)), WORLD, tmp_path / "out")
+    path.write_text("image\tcaption\n../a.png\tone\nhttp://x/y\ttwo\n")
+    with pytest.raises(InvalidParams, match=r"a.png, which lies outside of it"):
+        prepare(CaptionsParams("table", str(path), str(path.parent)), WORLD, tmp_path / "out")
+
+
 def test_an_unusable_table_leaves_an_earlier_output_as_it_was(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.tsv", tmp_path / "bad.tsv"
     good.write_text("url\tcaption\nhttp://x/1\tone\n")
     bad.write_text("url\tcaption\nftp://x/1\tone\n")
-    prepare(CaptionsParams("table", str(good)), WORLD, tmp_path / "out")
+    prepare(CaptionsParams("table", str(good), str(tmp_path)), WORLD, tmp_path / "out")
     before = content(tmp_path / "out")
     with pytest.raises(InvalidData, match="no usable row"):
-        prepare(CaptionsParams("table", str(bad)), WORLD, tmp_path / "out")
+        prepare(CaptionsParams("table", str(bad), str(tmp_path)), WORLD, tmp_path / "out")
     assert content(tmp_path / "out") == before
 
 
 def test_check_finds_a_missing_table(tmp_path: Path) -> None:
     with pytest.raises(MissingInput, match=r"gone\.csv"):
-        check(CaptionsParams("table", str(tmp_path / "gone.csv")))
+        check(CaptionsParams("table", str(tmp_path / "gone.csv"), str(tmp_path)))
 
 
 LIST = "a bus station\thttp://x/1\nsierra looked stunning\thttp://x/2\nbroken line\n"
@@ -161,7 +175,7 @@ def test_cc3m_from_a_copy_that_the_environment_names(tmp_path: Path, monkeypatch
     copy = tmp_path / "copy.tsv"
     copy.write_text(LIST)
     monkeypatch.setenv("CLIPN_CC3M_TSV", str(copy))
-    params = CaptionsParams("cc3m", "clipn/data/captions/cc3m.yaml")
+    params = CaptionsParams("cc3m", "clipn/data/captions/cc3m.yaml", "clipn/data/captions/cc3m.yaml")
     check(params)
     report = prepare(params, WORLD, tmp_path / "out")
     assert [(r["url"], r["caption"]) for r in read(tmp_path / "out")] == [
@@ -206,17 +220,17 @@ def official(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_cc3m_is_fetched_once(tmp_path: Path, official: dict[str, Any], site: str) -> None:
     official["address"] = f"{site}/list.tsv"
-    report = prepare(CaptionsParams("cc3m", "x", limit=1), WORLD, tmp_path / "out")
+    report = prepare(CaptionsParams("cc3m", "x", "x", limit=1), WORLD, tmp_path / "out")
     assert [row["caption"] for row in read(tmp_path / "out")] == ["a bus station"]
     assert report["in_expected"] == 3318333
     assert list(content(tmp_path / "out")) == ["captions.parquet"]
     official["address"] = f"{site}/gone.tsv"
-    prepare(CaptionsParams("cc3m", "x", limit=2), WORLD, tmp_path / "out")
+    prepare(CaptionsParams("cc3m", "x", "x", limit=2), WORLD, tmp_path / "out")
     assert len(read(tmp_path / "out")) == 2
 
 
 def test_cc3m_failure_names_the_address_and_the_way_out(tmp_path: Path, official: dict[str, Any], site: str) -> None:
     official["address"] = f"{site}/gone.tsv"
     with pytest.raises(DownloadFailed, match=r"/gone\.tsv.*put it at .*cc3m\.tsv.*CLIPN_CC3M_TSV"):
-        prepare(CaptionsParams("cc3m", "x"), WORLD, tmp_path / "out")
+        prepare(CaptionsParams("cc3m", "x", "x"), WORLD, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -27,7 +27,7 @@ def image(i: int, kind: str = "JPEG") -> bytes:
 
 def prepare(source: str, path: Path, **options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The report and the rows of the captions stage."""
-    params = CaptionsParams(source, str(path), **options)  # type: ignore[arg-type]
+    params = CaptionsParams(source, str(path), str(path), **options)  # type: ignore[arg-type]
     captions.check(params)
     out = path.parent / "captions-out"
     report = captions.prepare(params, WORLD, out, cache=path.parent / "cache")

@@ -32,7 +32,7 @@ def measure(
     *,
     clip: Backbone | None = None,
     features: Path = paths.SET_FEATURES,
-    leave_out: str | None = None,
+    leave_out: str,
 ) -> Evaluation:
     """Score a benchmark on the pipeline's features.
 
@@ -43,14 +43,13 @@ def measure(
         model: folder of the "No" text encoder; None for methods that need none.
         clip: the backbone of the features; None loads the pipeline's own.
         features: folder with a feature store a set.
-        leave_out: which duplicates do not count, as in `overlap.leave_out`, which None takes.
+        leave_out: which duplicates do not count, as in `overlap.leave_out`.
 
     Raises:
         ClipnError: the benchmark, its features or the model are not there or do not fit together.
     """
     options = params.evaluate
     clip = clip or backbone.load(paths.BACKBONE, machine.device())
-    leave_out = leave_out or params.overlap.leave_out
     result = evaluate(
         clip,
         open_sets(params, benchmark, clip, features),
@@ -136,7 +135,7 @@ def score(
         marks: further keys of the metrics file.
         model: folder of the no encoder; None for methods that need none.
     """
-    result = measure(params, benchmark, methods, model)
+    result = measure(params, benchmark, methods, model, leave_out=params.overlap.leave_out)
     with files.atomic_path(paths.SCORES / benchmark / f"{label}.parquet") as path:
         pq.write_table(result.scores, path)
     files.write_json(paths.METRICS / benchmark / f"{label}.json", {**result.metrics, **(marks or {})})

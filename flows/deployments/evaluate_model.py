@@ -41,7 +41,7 @@ def evaluate_model(model: str, benchmarks: list[str] | None = None) -> State[Non
         methods = _checked(params, folder, names)
         out = EVALUATED / _label(folder)
         for name in names:
-            result = evaluation.measure(params, name, methods, folder)
+            result = evaluation.measure(params, name, methods, folder, leave_out=params.overlap.leave_out)
             with files.atomic_path(out / f"{name}.parquet") as path:
                 pq.write_table(result.scores, path)
             files.write_json(out / f"{name}.json", {**result.metrics, "model": model})

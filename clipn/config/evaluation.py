@@ -94,7 +94,7 @@ class RobustnessParams:
     jpeg: tuple[Annotated[int, Field(ge=1, le=100)], ...]
     """Qualities at which images are encoded and decoded again."""
     templates: tuple[str, ...]
-    """Template sets that are asked instead of `evaluate.templates`."""
+    """Template sets that are used instead of `evaluate.templates`."""
     synonyms: bool
     """Whether classes are also called by a synonym from WordNet, where there is one."""
 

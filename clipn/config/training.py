@@ -12,13 +12,13 @@ from clipn.config.types import STRICT, Count, Name, NotNegative, Positive, Share
 
 @dataclass(frozen=True, config=STRICT)
 class CheckParams:
-    """The look at AUROC while training runs. Nothing is chosen by it, and no weight depends on it."""
+    """The check of AUROC while training runs. Nothing is chosen by it, and no weight depends on it."""
 
     id: Name
     """The set that stands for in-distribution; needs classes."""
     ood: Name
     every: Annotated[int, Field(ge=0)]
-    """Steps between two looks; 0 switches them off."""
+    """Steps between two checks; 0 switches them off."""
     images: Count
     """How many images of each set are taken, spread evenly over it."""
     templates: str
@@ -27,7 +27,7 @@ class CheckParams:
 
 @dataclass(frozen=True, config=STRICT)
 class TrainParams:
-    """Training of the no text encoder on cached features."""
+    """Training of the "No" text encoder on cached features."""
 
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     epochs: Count
@@ -56,7 +56,7 @@ class TrainParams:
     temperature: Literal["fixed", "learned"]
     """Whether the scale of the cosine similarities stays the backbone's own or is trained."""
     precision: Literal["float32", "bfloat16"]
-    """Arithmetic inside the no encoder; weights, losses and optimizer are float32 in either."""
+    """Arithmetic inside the "No" text encoder; weights, losses and optimizer are float32 in either."""
     shuffle_rows: Annotated[int, Field(ge=2)]
     """Rows in memory that are shuffled together; they come from randomly drawn parts of all shards."""
     check: CheckParams

@@ -19,7 +19,7 @@ from clipn.features import select
 
 
 def noise(image: Image.Image, deviation: float, name: str) -> Image.Image:
-    """Gaussian noise, independent in every channel of every pixel; clipped to 0 … 255 and rounded.
+    """Add Gaussian noise, independent in every channel of every pixel; clipped to 0 … 255 and rounded.
 
     Args:
         image: RGB.
@@ -32,12 +32,12 @@ def noise(image: Image.Image, deviation: float, name: str) -> Image.Image:
 
 
 def blur(image: Image.Image, radius: float, name: str) -> Image.Image:
-    """Gaussian blur of standard deviation `radius` in pixels, as Pillow approximates it with three box blurs."""
+    """Blur with a Gaussian of standard deviation `radius` in pixels, as Pillow approximates it with three box blurs."""
     return image.filter(ImageFilter.GaussianBlur(radius))
 
 
 def jpeg(image: Image.Image, quality: float, name: str) -> Image.Image:
-    """Encoded as JPEG and decoded again: libjpeg's quality from 1 to 100, colours at half resolution."""
+    """Encode as JPEG and decode again: libjpeg's quality from 1 to 100, colours at half resolution."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=int(quality), subsampling="4:2:0")
     with Image.open(buffer) as decoded:
@@ -60,5 +60,5 @@ class Corruption:
 
 
 def chosen(params: RobustnessParams) -> list[Corruption]:
-    """All corruptions at all levels that are asked for."""
+    """Return all corruptions at all levels that the parameters name."""
     return [Corruption(name, level) for name in CORRUPTIONS for level in getattr(params, name)]

@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
 
 
 def read(folder: Path) -> pa.Table:
-    """The table of duplicates in a folder that `clipn.evaluation.overlap.write` wrote.
+    """Read the table of duplicates in a folder that `clipn.evaluation.overlap.write` wrote.
 
     Raises:
         MissingInput: there is none.
@@ -48,7 +48,7 @@ def read(folder: Path) -> pa.Table:
 
 
 def left_out(duplicates: pa.Table, ood: Sequence[str], leave_out: str) -> dict[str, frozenset[str]]:
-    """OOD set → keys of its images that the evaluation is to drop.
+    """Return OOD set → keys of its images that the evaluation is to drop.
 
     Args:
         duplicates: table of `SCHEMA`.
@@ -60,8 +60,8 @@ def left_out(duplicates: pa.Table, ood: Sequence[str], leave_out: str) -> dict[s
     return {name: frozenset(chosen.filter(pc.field("set") == name)["key"].to_pylist()) for name in ood}
 
 
-def count(found: pa.Table, name: str, other: str) -> dict[str, int]:
-    """How many images of a set have an `exact` duplicate among the others, and how many only a `near` one."""
-    rows = found.filter((pc.field("set") == name) & (pc.field("other") == other))
+def count(table: pa.Table, name: str, other: str) -> dict[str, int]:
+    """Count how many images of a set have an `exact` duplicate among the others, and how many only a `near` one."""
+    rows = table.filter((pc.field("set") == name) & (pc.field("other") == other))
     exact = pc.count_distinct(rows.filter(pc.field("exact"))["key"]).as_py()
     return {"exact": exact, "near": pc.count_distinct(rows["key"]).as_py() - exact}

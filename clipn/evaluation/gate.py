@@ -1,6 +1,6 @@
 """Whether a retrained model may take the accepted one's place, judged by the spread over training seeds.
 
-For each benchmark, each method with a no encoder, and AUROC and FPR95 on average over the OOD sets:
+For each benchmark, each method with a "No" text encoder, and AUROC and FPR95 on average over the OOD sets:
 
     fall      = mean over seeds of the accepted − mean over seeds of the new; for FPR95 the other way round
     s²        = ((a − 1) · s_a² + (n − 1) · s_n²) / (a + n − 2)
@@ -100,7 +100,7 @@ class Row:
 
     Attributes:
         difference: new − accepted; for FPR95 less is better.
-        note: what else has to be known to read the row, such as how many seeds it rests on.
+        note: what else one needs to read the row, such as the number of seeds.
     """
 
     key: Key
@@ -124,31 +124,31 @@ def seeds_of(results: Mapping[str, Mapping[str, Any]]) -> Seeds:
 
     Args:
         results: benchmark → seed → content of `reports/metrics/BENCHMARK/seed-SEED.json`, which holds the methods
-            with a no encoder.
+            with a "No" text encoder.
 
     Raises:
         InvalidData: a file lacks a number, has one that is no fraction, or not the methods and sets of the others.
     """
-    found: dict[Key, dict[str, tuple[float, ...]]] = {}
+    numbers: dict[Key, dict[str, tuple[float, ...]]] = {}
     for benchmark, by_seed in results.items():
         for seed, content in by_seed.items():
             where = f"reports/metrics/{benchmark}/seed-{seed}.json"
             for key, by_set in _numbers(benchmark, content, where).items():
-                known = found.setdefault(key, {})
+                of_key = numbers.setdefault(key, {})
                 for ood, value in by_set.items():
-                    known[ood] = (*known.get(ood, ()), value)
-        for key, all_sets in found.items():
+                    of_key[ood] = (*of_key.get(ood, ()), value)
+        for key, all_sets in numbers.items():
             uneven = [ood for ood, values in all_sets.items() if len(values) != len(by_seed)]
             if key.benchmark == benchmark and uneven:
                 raise InvalidData(
                     f"reports/metrics/{benchmark}: not every seed of {', '.join(by_seed)} has {key.metric} of "
                     f"{key.method} on {', '.join(uneven)}; run 'dvc repro' to make them alike"
                 )
-    return found
+    return numbers
 
 
 def means_of(summary: Mapping[str, Any]) -> Means:
-    """The averages over OOD sets in `reports/metrics.json`: all methods, also those without a no encoder.
+    """Return the averages over OOD sets in `reports/metrics.json`: all methods, also those without a "No" text encoder.
 
     Raises:
         InvalidData: an average is no fraction.
@@ -167,13 +167,13 @@ def means_of(summary: Mapping[str, Any]) -> Means:
 
 
 def compare(accepted: Seeds, new: Seeds, limits: Limits) -> list[Row]:
-    """The checked numbers, in the order of `accepted`, and last those that only `new` has."""
+    """Compare the checked numbers, in the order of `accepted`, and last those that only `new` has."""
     rows = [_row(key, accepted[key], new.get(key), limits) for key in accepted]
     return [*rows, *(Row(key, Verdict.NEW, new=_average(new[key])) for key in new if key not in accepted)]
 
 
 def compare_others(accepted: Means, new: Means, checked: Iterable[Key]) -> list[Row]:
-    """Numbers that are not checked: those that changed or are new, for information, and those that vanished.
+    """Compare numbers that are not checked: those that changed or are new, for information, and those that vanished.
 
     Args:
         accepted, new: as from `means_of`.
@@ -191,7 +191,7 @@ def compare_others(accepted: Means, new: Means, checked: Iterable[Key]) -> list[
 
 
 def noise(accepted: Sequence[float], new: Sequence[float], confidence: float) -> float | None:
-    """By how much the mean of `new` falls below that of `accepted` by chance; None if neither has two values."""
+    """Return by how much the mean of `new` falls below that of `accepted` by chance; None if neither has two values."""
     freedom = len(accepted) + len(new) - 2
     if freedom < 1:
         return None

@@ -83,7 +83,7 @@ def find(
         threshold: smallest cosine of near duplicates.
         max_pixels: larger images are refused before they are decoded.
         device: where the cosines are computed.
-        progress: told the images looked at and in all.
+        progress: called with the images compared and in all.
 
     Raises:
         BackboneMismatch: the features come from different backbones.
@@ -102,17 +102,17 @@ def find(
     places = [_places(row, sets, others) for row in candidates.to_pylist()]
     close = [pair for pair, value in zip(places, cosine, strict=True) if value >= EXACT_COSINE]
     shown = _shown(candidates.filter(pa.array(cosine >= threshold)), sets, others)
-    equal, tiles = _look(close, shown, max_pixels)
+    equal, tiles = _decode(close, shown, max_pixels)
     exact = np.array([pair in equal for pair in places], bool)
-    found = candidates.append_column(SCHEMA.field("exact"), pa.array(exact))
-    found = found.filter(pa.array(exact | (cosine >= threshold)))
+    table = candidates.append_column(SCHEMA.field("exact"), pa.array(exact))
+    table = table.filter(pa.array(exact | (cosine >= threshold)))
     return Overlap(
-        table=found,
+        table=table,
         pictures={which: _picture(pairs, tiles) for which, pairs in shown.items()},
         counts={
             name: {
                 "images": len(features[name]),
-                **{other: duplicates.count(found, name, other) for other in others if name in compared[other]},
+                **{other: duplicates.count(table, name, other) for other in others if name in compared[other]},
             }
             for name in names
         },
@@ -185,7 +185,7 @@ def _shown(
     return shown
 
 
-def _look(
+def _decode(
     close: Iterable[Pair], shown: Mapping[tuple[str, str], Iterable[Pair]], max_pixels: int
 ) -> tuple[set[Pair], dict[Place, Image.Image]]:
     """Which of the close pairs have equal pixels, and the tiles of the images that are shown."""

@@ -36,12 +36,12 @@ NAMES = ("yes", "no")
 
 @dataclass(frozen=True, eq=False)
 class Renaming:
-    """The classes asked for in other words.
+    """The classes by other names or in other sentences.
 
     Attributes:
         change: in words.
-        classes: how many of the classes are asked for otherwise.
-        evidence: what is known of them then.
+        classes: how many of the classes it changes.
+        evidence: of the classes so named.
     """
 
     change: str
@@ -50,8 +50,8 @@ class Renaming:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What was made of one set: the methods' scores, and the share of images in their class, if that is known."""
+class _Scores:
+    """One set in one condition: the methods' scores, and the zero-shot accuracy where the images have classes."""
 
     values: Values
     accuracy: float | None
@@ -61,24 +61,24 @@ Condition = Corruption | str
 """A corruption, `CLEAN`, or the `change` of a renaming."""
 
 
-def synonyms(classes: Sequence[str], known: Callable[[str], Sequence[str]]) -> tuple[tuple[str, ...], int]:
-    """Every class by its first synonym that is not the name of another class, and how many have one.
+def synonyms(classes: Sequence[str], synonyms_of: Callable[[str], Sequence[str]]) -> tuple[tuple[str, ...], int]:
+    """Return every class by its first synonym that is not the name of another class, and how many have one.
 
     Args:
         classes: names.
-        known: name → its synonyms, the most usual first.
+        synonyms_of: name → its synonyms, the most usual first.
     """
     taken = {name.casefold() for name in classes}
     renamed: list[str] = []
     for name in classes:
-        other = next((word for word in known(name) if word.casefold() not in taken), name)
+        other = next((word for word in synonyms_of(name) if word.casefold() not in taken), name)
         taken.add(other.casefold())
         renamed.append(other)
     return tuple(renamed), sum(a != b for a, b in zip(classes, renamed, strict=True))
 
 
 class Study:
-    """One benchmark under corruptions and renamings.
+    """Score one benchmark under corruptions and renamings.
 
     Args:
         clip: the backbone.
@@ -112,14 +112,14 @@ class Study:
         renamings: Sequence[Renaming] = (),
         progress: Progress = silent,
     ) -> dict[str, Any]:
-        """The parts `images`, `clean`, `corruptions` and `names` of the report.
+        """Score the images in every condition: the parts `images`, `clean`, `corruptions` and `names` of the result.
 
         Args:
             sets: of the benchmark.
             keys: set → which of its images are taken.
             corruptions: of which each is applied to the ID set, to the OOD sets and to both.
-            renamings: that are asked about the clean images.
-            progress: told the images corrupted and in all.
+            renamings: with which the clean images are scored.
+            progress: called with the images corrupted and in all.
 
         Raises:
             MissingInput, InvalidData: an image cannot be had, as in `clipn.features.lookup`, or a set gives none.
@@ -128,28 +128,28 @@ class Study:
         names = (self._benchmark.id, *self._benchmark.ood)
         if empty := [name for name in names if not keys[name]]:
             raise InvalidData(f"set {empty[0]!r} gives no images but duplicates, which overlap.leave_out drops")
-        asked = [(renaming, self._refitted(renaming, sets)) for renaming in renamings]
+        refitted = [(renaming, self._refitted(renaming, sets)) for renaming in renamings]
         total, done = sum(len(keys[name]) for name in names) * len(corruptions), 0
-        seen: dict[tuple[str, Condition], _Seen] = {}
+        scored: dict[tuple[str, Condition], _Scores] = {}
         for name in names:  # one set after the other, since patch features of all would not fit in memory
             columns = self._panel.columns(sets[name].features.meta)
             clean = select.take(sets[name].features, keys[name], columns)
-            seen[name, CLEAN] = self._look(self._panel, clean, self._evidence)
-            for renaming, panel in asked:
-                seen[name, renaming.change] = self._look(panel, clean, renaming.evidence)
+            scored[name, CLEAN] = self._score(self._panel, clean, self._evidence)
+            for renaming, panel in refitted:
+                scored[name, renaming.change] = self._score(panel, clean, renaming.evidence)
             for corruption, corrupted in self._corrupted(name, sets[name], clean, corruptions):
-                seen[name, corruption] = self._look(self._panel, corrupted, self._evidence)
+                scored[name, corruption] = self._score(self._panel, corrupted, self._evidence)
                 done += len(clean)
                 progress(done, total)
         return {
             "images": {name: len(keys[name]) for name in names},
-            CLEAN: self._entry(seen, CLEAN, CLEAN),
+            CLEAN: self._entry(scored, CLEAN, CLEAN),
             "corruptions": [
                 {
                     "name": corruption.name,
                     "level": corruption.level,
                     "where": where,
-                    **self._entry(seen, *(corruption if touched else CLEAN for touched in WHERE[where])),
+                    **self._entry(scored, *(corruption if touched else CLEAN for touched in WHERE[where])),
                 }
                 for corruption in corruptions
                 for where in WHERE
@@ -158,9 +158,9 @@ class Study:
                 {
                     "change": renaming.change,
                     "classes_changed": renaming.classes,
-                    **self._entry(seen, renaming.change, renaming.change),
+                    **self._entry(scored, renaming.change, renaming.change),
                 }
-                for renaming, _ in asked
+                for renaming, _ in refitted
             ],
         }
 
@@ -197,29 +197,29 @@ class Study:
         with threads.pool(min(self._workers, len(corruptions))) as pool:
             yield from zip(corruptions, pool.map(encode, corruptions), strict=True)
 
-    def _look(self, panel: Panel, batch: FeatureBatch, evidence: BySeed) -> _Seen:
+    def _score(self, panel: Panel, batch: FeatureBatch, evidence: BySeed) -> _Scores:
         yes, labels, accuracy = evidence[None].yes, batch.label, None
         if yes is not None and labels is not None and (labels >= 0).all():
             accuracy = metrics.accuracy((unit_norm(batch.image) @ yes.T).argmax(axis=1), labels)
-        return _Seen(panel.score([batch]), accuracy)
+        return _Scores(panel.score([batch]), accuracy)
 
     def _entry(
-        self, seen: Mapping[tuple[str, Condition], _Seen], of_id: Condition, of_ood: Condition
+        self, scored: Mapping[tuple[str, Condition], _Scores], of_id: Condition, of_ood: Condition
     ) -> dict[str, Any]:
         """ID accuracy and AUROC of all methods with the ID set in one condition and the OOD sets in another."""
-        known = seen[self._benchmark.id, of_id]
-        unknown = [seen[name, of_ood].values for name in self._benchmark.ood]
+        id_set = scored[self._benchmark.id, of_id]
+        ood_values = [scored[name, of_ood].values for name in self._benchmark.ood]
 
         def average(method: str, i: int) -> float:
-            inside = known.values[method][i]
-            return float(np.mean([metrics.auroc(inside, values[method][i]) for values in unknown]))
+            id_values = id_set.values[method][i]
+            return float(np.mean([metrics.auroc(id_values, values[method][i]) for values in ood_values]))
 
         return {
-            "id_accuracy": known.accuracy,
+            "id_accuracy": id_set.accuracy,
             "methods": {
                 method: {
                     "trained": scores.is_trained(method),
-                    "auroc": [average(method, i) for i in range(len(known.values[method]))],
+                    "auroc": [average(method, i) for i in range(len(id_set.values[method]))],
                 }
                 for method in self._panel.methods
             },

@@ -41,7 +41,7 @@ class Pair:
 
 
 def draw(ood: Mapping[str, Sequence[str]], targets: Sequence[str], images: int, seed: int) -> list[Pair]:
-    """Pairs of OOD images, spread evenly over the sets and within each, and ID images drawn at random.
+    """Draw pairs of OOD images, spread evenly over the sets and within each, and ID images drawn at random.
 
     Args:
         ood: OOD set → keys of its images.
@@ -68,7 +68,7 @@ def draw(ood: Mapping[str, Sequence[str]], targets: Sequence[str], images: int, 
 def read(
     pairs: Sequence[Pair], ood: Mapping[str, Images], targets: Images, clip: Backbone, max_pixels: int
 ) -> tuple[Crops, Crops]:
-    """The crops of the OOD images [N, H, W, 3] and of their targets, in the order of the pairs.
+    """Read the crops of the OOD images [N, H, W, 3] and of their targets, in the order of the pairs.
 
     Raises:
         MissingInput, InvalidData: as `clipn.features.lookup.Images.entries` and `Images.decoded`.
@@ -97,13 +97,13 @@ def write(folder: Path, kind: str, pairs: Sequence[Pair], starts: Crops, moved: 
 
 
 def amplification(starts: Crops, moved: Crops) -> int:
-    """By how much a picture shows differences larger than they are: the power of two that shows 95 % of them whole."""
+    """Return the factor on differences in a picture: the power of two that shows 95 % of them whole."""
     usual = float(np.quantile(np.abs(_difference(starts, moved)), 0.95))
     return 2 ** int(np.clip(np.log2((GREY - 1) / max(usual, 1.0)), 0, 6))
 
 
 def sheet(starts: Crops, moved: Crops, targets: Crops) -> Image.Image:
-    """Up to `SHOWN` pairs as columns of start, moved, their difference times its amplification on grey, and target."""
+    """Draw up to `SHOWN` pairs as columns of start, moved, their amplified difference on grey, and target."""
     difference = amplification(starts, moved) * _difference(starts, moved) + GREY
     rows = (starts, moved, difference.clip(0, 255).astype(np.uint8), targets)
     shown = select.evenly(len(starts), SHOWN)

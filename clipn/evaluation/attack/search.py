@@ -42,12 +42,12 @@ AT_ONCE = 4
 
 
 def kinds(params: AttackParams) -> dict[str, float]:
-    """Kind of change → λ."""
+    """Return kind of change → λ."""
     return {"smooth": params.smooth_weight, "patchy": PATCHY}
 
 
 def smoothness(change: Tensor) -> Tensor:
-    """Mean squared image gradients of each change [N, C, H, W] → [N].
+    """Return the mean squared image gradients of each change [N, C, H, W] → [N].
 
     Differences of neighbours along each axis, squared and summed, divided by C·H·W: across the border
     they count as 0.
@@ -56,16 +56,16 @@ def smoothness(change: Tensor) -> Tensor:
     return (down.square().sum(dim=(1, 2, 3)) + right.square().sum(dim=(1, 2, 3))) / change[0].numel()
 
 
-def losses(found: Tensor, goals: Tensor, change: Tensor, weight: float) -> Tensor:
-    """The loss of each image [N].
+def losses(features: Tensor, goals: Tensor, change: Tensor, weight: float) -> Tensor:
+    """Return the loss of each image [N].
 
     Args:
-        found: features of the changed images [N, P].
+        features: of the changed images [N, P].
         goals: features of the targets [N, P].
         change: δ, [N, 3, H, W].
         weight: λ.
     """
-    return weight * smoothness(change) - F.cosine_similarity(found, goals)
+    return weight * smoothness(change) - F.cosine_similarity(features, goals)
 
 
 def move(
@@ -89,7 +89,7 @@ def move(
         weight: λ.
         params: steps, step size, batch size and noise of the start.
         workers: batches searched for at the same time on a CPU, up to `AT_ONCE`; they share torch's threads.
-        progress: told the images times steps done and in all.
+        progress: called with the images times steps done and in all.
 
     Returns:
         the moved images [N, H, W, 3]. On a CPU the same bytes each time; a GPU adds up in varying order.
@@ -103,7 +103,7 @@ def move(
     def one(first: int) -> Crops:
         part = slice(first, first + params.batch_size)
 
-        def told(step: int) -> None:
+        def after_step(step: int) -> None:
             done[first] = step * len(starts[part])
             if stopped.is_set():
                 raise CancelledError
@@ -111,7 +111,7 @@ def move(
         pictures, goals = (crops.pixels(of_all[part]).to(clip.device) for of_all in (starts, targets))
         with torch.no_grad():
             goals = features(goals)
-        change = _search(features, pictures, goals, _start(pictures, names[part], params), weight, params, told)
+        change = _search(features, pictures, goals, _start(pictures, names[part], params), weight, params, after_step)
         if bad := (~change.isfinite().flatten(1).all(dim=1)).nonzero().flatten().tolist():
             raise NonFinite(f"the change of image {names[first + bad[0]]!r} is not finite; lower attack.lr")
         colours = (pictures + change).clamp(0, 1).mul(255).round().to(torch.uint8)
@@ -160,7 +160,7 @@ def _search(
     change: Tensor,
     weight: float,
     params: AttackParams,
-    told: Callable[[int], None],
+    after_step: Callable[[int], None],
 ) -> Tensor:
     """The change of each image after all steps, with which every pixel stays from 0 to 1."""
     low, high = -pictures, 1 - pictures
@@ -173,5 +173,5 @@ def _search(
         optimizer.step()
         with torch.no_grad():
             change.clamp_(low, high)
-        told(step + 1)
+        after_step(step + 1)
     return change.detach()

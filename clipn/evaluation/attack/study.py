@@ -25,7 +25,7 @@ class Attacked:
     """OOD images that were moved.
 
     Attributes:
-        kinds: part of the report: how far each kind of change came, and what scores make of it.
+        kinds: how far each kind of change came, and what scores make of it.
         pairs: N OOD images with their targets.
         starts: the OOD images [N, H, W, 3].
         targets: the ID images that they were moved towards [N, H, W, 3].
@@ -68,12 +68,12 @@ def run(
         benchmark: names of its sets.
         sets: name → its images.
         panel: fitted methods.
-        evidence: what they were fitted with.
+        evidence: of the ID classes, with which they were fitted.
         params: of the attack.
         left_out: OOD set → keys of images that do not count, such as duplicates of ID images.
         max_pixels: larger images are refused before they are decoded.
         workers: as in `clipn.evaluation.attack.search.move`.
-        progress: told the images times steps done and in all, over all kinds.
+        progress: called with the images times steps done and in all, over all kinds.
 
     Raises:
         MissingInput, InvalidData: an image cannot be had, as in `clipn.features.lookup`.

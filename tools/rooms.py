@@ -124,12 +124,12 @@ class Import:
 
 def modules(root: Path, package: str) -> dict[str, Path]:
     """Return dotted name → file, relative to `root`, of every module of a package."""
-    found = {}
+    files = {}
     for file in sorted((root / package).rglob("*.py")):
         relative = file.relative_to(root)
         parts = relative.parent.parts if relative.name == "__init__.py" else relative.with_suffix("").parts
-        found[".".join(parts)] = relative
-    return found
+        files[".".join(parts)] = relative
+    return files
 
 
 def imports(root: Path, names: Mapping[str, Path]) -> list[Import]:
@@ -187,13 +187,13 @@ def room(module: str) -> str:
 
 def arrows(statements: Iterable[Import], package: str) -> dict[tuple[str, str], list[Import]]:
     """Return (room, room) → the imports between them, without those inside a room and those of `package` itself."""
-    found: dict[tuple[str, str], list[Import]] = {}
+    between: dict[tuple[str, str], list[Import]] = {}
     for each in statements:
         if within(each.importer, package) and within(each.imported, package) and room(each.importer):
             ends = (room(each.importer), room(each.imported))
             if ends[0] != ends[1]:
-                found.setdefault(ends, []).append(each)
-    return found
+                between.setdefault(ends, []).append(each)
+    return between
 
 
 def forbidden(statements: Iterable[Import], package: str, table: Mapping[str, Room]) -> list[Import]:

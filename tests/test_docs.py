@@ -3,9 +3,7 @@
 import importlib
 import importlib.util
 import re
-import subprocess
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -42,18 +40,9 @@ def text(page: Path) -> str:
     return "\n".join(lines)
 
 
-@cache
-def tracked() -> frozenset[str]:
-    """Files of the project, those included that were not committed yet, and their folders."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\n")
-    files = {Path(name) for name in listed if name and (ROOT / name).exists()}
-    return frozenset(map(str, files | {folder for file in files for folder in file.parents}))
-
-
 def problems_of_files(content: str) -> Iterator[str]:
     for name in FILE.findall(content):
-        if not PLACEHOLDERS.search(name) and "*" not in name and name.rstrip("/") not in tracked():
+        if not PLACEHOLDERS.search(name) and "*" not in name and not (ROOT / name).exists():
             yield name
 
 

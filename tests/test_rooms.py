@@ -45,6 +45,7 @@ def test_rooms_in_the_table_import_downwards_only(package: str, table: dict[str,
         (name, allowed)
         for name, room in table.items()
         for allowed in room.imports
+        if allowed != "__init__"
         if order.index(allowed.partition(".")[0]) <= order.index(name)
     }
     assert upwards == ({("runtime", "stages.__init__")} if package == "flows" else set())
@@ -136,6 +137,13 @@ def test_what_a_room_offers_in_its_init_can_be_allowed_alone(small: Path) -> Non
     table = {**TABLE, "top": rooms.Room("", ("bottom.__init__",))}
     (small / "small/top.py").write_text("from small.bottom import anything\nfrom small.bottom import closed")
     assert [each.line for each in rooms.forbidden(read(small), "small", table)] == [2]
+
+
+def test_the_package_itself_is_for_those_who_may_import_its_init(small: Path) -> None:
+    (small / "small/top.py").write_text("from small import anything")
+    assert [each.imported for each in rooms.forbidden(read(small), "small", TABLE)] == ["small"]
+    table = {**TABLE, "top": rooms.Room("", ("__init__",))}
+    assert rooms.forbidden(read(small), "small", table) == []
 
 
 def test_circles_are_seen(small: Path) -> None:

@@ -24,8 +24,8 @@ Kind = Literal["module", "function", "typing"]
 class Room:
     """A package or module directly below `clipn/` or `flows/`.
 
-    `imports` names what it may import: a room (`features`), one module of a room (`features.rows`), or what a room
-    offers in its own `__init__` (`stages.__init__`).
+    `imports` names what it may import: a room (`features`), one module of a room (`features.rows`), or what a room or
+    the package offers in its own `__init__` (`stages.__init__`, `__init__`).
     """
 
     purpose: str
@@ -33,7 +33,7 @@ class Room:
 
     def may_import(self, path: str) -> bool:
         """Return whether `path`, a module without the name of its package, is allowed."""
-        return any(within(path, allowed) or allowed == f"{path}.__init__" for allowed in self.imports)
+        return any(within(path, allowed) or allowed == f"{path}.__init__".lstrip(".") for allowed in self.imports)
 
 
 GROUND = ("errors", "paths", "utils", "config")
@@ -44,7 +44,7 @@ CLIPN: dict[str, Room] = {
         "the commands: parse, call the library, print",
         (
             *("report", "project", "detector", "evaluation", "training", "hub", "prompts", "scores", "features"),
-            *("models", "data", "metrics", "losses", "optim", *GROUND),
+            *("models", "data", "metrics", "losses", "optim", *GROUND, "__init__"),
         ),
     ),
     "report": Room(

@@ -43,8 +43,9 @@ def drawn(statements: Sequence[rooms.Import], package: str) -> nx.DiGraph:
     table = {"clipn": rooms.CLIPN, "flows": rooms.FLOWS}[package]
     graph.add_nodes_from(name for name in table if package != "clipn" or name not in rooms.GROUND)
     graph.add_edges_from(ends for ends in rooms.arrows(statements, package) if ends[0] in graph and ends[1] in graph)
-    reduced = nx.transitive_reduction(graph)
-    reduced.add_nodes_from(graph)
+    reduced = nx.DiGraph()
+    reduced.add_nodes_from(graph)  # in the order of the table, and edges sorted: the same picture each time
+    reduced.add_edges_from(sorted(nx.transitive_reduction(graph).edges))
     return reduced
 
 

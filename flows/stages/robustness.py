@@ -10,6 +10,7 @@ from clipn import paths
 from clipn.config import Params
 from clipn.evaluation import by_seed, corruptions, evidence, robustness, scoring
 from clipn.evaluation.evidence import Sets
+from clipn.evaluation.results.robustness import RobustnessResult
 from clipn.evaluation.robustness import Renaming, Study
 from clipn.evaluation.scoring import BySeed
 from clipn.features import select
@@ -17,7 +18,6 @@ from clipn.models import backbone
 from clipn.models.backbone import Backbone
 from clipn.project.params import read_params
 from clipn.prompts import wordnet
-from clipn.utils import files
 from flows.runtime import machine
 from flows.runtime.stage import StageProgress, stage
 
@@ -42,25 +42,25 @@ def run(benchmark: str) -> dict[str, Any]:
     )
     left_out = evidence.left_out(params, benchmark)
     names = (sets.benchmark.id, *sets.benchmark.ood)
-    result = study.run(
+    conditions = study.run(
         by_seed.images(sets),
         {name: select.some(sets.stores[name], options.images, left_out.get(name, ())) for name in names},
         corruptions.chosen(options),
         _renamings(params, sets, clip, known),
         StageProgress("corrupted images"),
     )
-    report = {
-        "benchmark": benchmark,
-        "id": sets.benchmark.id,
-        "ood": list(sets.benchmark.ood),
-        "seeds": [seed for seed in known if seed is not None],
-        **result,
-    }
-    files.write_json(paths.ROBUSTNESS / f"{benchmark}.json", report)
-    _show(report)
+    result = RobustnessResult(
+        benchmark=benchmark,
+        id=sets.benchmark.id,
+        ood=sets.benchmark.ood,
+        seeds=tuple(seed for seed in known if seed is not None),
+        **conditions,
+    )
+    result.write(paths.ROBUSTNESS / f"{benchmark}.json")
+    _show(result)
     return {
         "counts": {
-            "images": sum(result["images"].values()),
+            "images": sum(result.images.values()),
             "corruptions": len(corruptions.chosen(options)),
             "methods": len(panel),
         },
@@ -87,25 +87,19 @@ def _renamings(params: Params, sets: Sets, clip: Backbone, known: BySeed) -> lis
     return renamings
 
 
-def _show(report: dict[str, Any]) -> None:
-    """The result as a table in the Prefect UI."""
-    rows = [
-        ("clean", "", report["clean"]),
-        *((f"{entry['name']} {entry['level']:g}", entry["where"], entry) for entry in report["corruptions"]),
-        *((entry["change"], "", entry) for entry in report["names"]),
-    ]
+def _show(result: RobustnessResult) -> None:
+    """Show the result as a table in the Prefect UI."""
     create_table_artifact(
-        key=f"robustness-{report['benchmark']}".lower().replace("_", "-"),
+        key=f"robustness-{result.benchmark}".lower().replace("_", "-"),
         table=[
             {
                 "change": change,
-                "where": where,
                 **{
-                    method: f"{100 * sum(numbers['auroc']) / len(numbers['auroc']):.2f}"
-                    for method, numbers in entry["methods"].items()
+                    method: f"{100 * sum(measured.auroc) / len(measured.auroc):.2f}"
+                    for method, measured in condition.methods.items()
                 },
             }
-            for change, where, entry in rows
+            for change, condition in result.conditions.items()
         ],
-        description=f"{report['benchmark']}: average AUROC in percent, mean of seeds",
+        description=f"{result.benchmark}: average AUROC in percent, mean of seeds",
     )

@@ -10,6 +10,8 @@ from clipn import paths
 from clipn.evaluation import benchmark as evaluate
 from clipn.evaluation import evidence
 from clipn.evaluation.evidence import Sets
+from clipn.evaluation.results.benchmark import BenchmarkMetrics
+from clipn.evaluation.results.study import StudyResult
 from clipn.models import backbone
 from clipn.project.params import read_params
 from clipn.utils import files
@@ -25,7 +27,7 @@ def run(name: str) -> dict[str, Any]:
     options, folder = params.study, paths.STUDY / name
     clip = backbone.load(folder / "backbone", machine.device())
     progress = StageProgress("benchmarks")
-    results: dict[str, Any] = {}
+    results: dict[str, BenchmarkMetrics] = {}
     for done, benchmark in enumerate(options.benchmarks):
         sets = Sets.open(params, benchmark, clip.fingerprint, folder / "features")
         result = evaluate.evaluate(
@@ -38,22 +40,19 @@ def run(name: str) -> dict[str, Any]:
             replicates=params.evaluate.bootstrap,
             left_out=None,
         )
-        marks = {"templates": params.evaluate.templates, "leave_out": "none"}
-        results[benchmark] = {**result.metrics, **marks}
+        results[benchmark] = BenchmarkMetrics(**result.metrics, templates=params.evaluate.templates, leave_out="none")
         with files.atomic_path(folder / "scores" / f"{benchmark}.parquet") as path:
             pq.write_table(result.scores, path)
-        evaluation.show(f"study-{name}-{benchmark}", f"{benchmark} with the tower {name}", result.metrics)
+        evaluation.show(f"study-{name}-{benchmark}", f"{benchmark} with the tower {name}", results[benchmark])
         progress(done + 1, len(options.benchmarks))
     meta = sets.stores[sets.benchmark.id].meta
     what = options.backbones[name]
-    files.write_json(
-        paths.STUDIES / f"{name}.json",
-        {
-            "backbone": name,
-            "origin": ", ".join(str(v) for v in (what.source, what.name, what.pretrained) if v),
-            "dim": meta.dim,
-            "pooled": meta.pooled,
-            "benchmarks": results,
-        },
+    tower = StudyResult(
+        backbone=name,
+        origin=", ".join(str(v) for v in (what.source, what.name, what.pretrained) if v),
+        dim=meta.dim,
+        pooled=meta.pooled,
+        benchmarks=results,
     )
+    tower.write(paths.STUDIES / f"{name}.json")
     return {"counts": {"benchmarks": len(results), "methods": len(options.methods)}}

@@ -9,6 +9,8 @@ from pathlib import Path
 from clipn import scores
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidParams
+from clipn.evaluation.results.benchmark import BASELINES
+from clipn.evaluation.results.robustness import RobustnessResult
 from clipn.report import curves, merge
 from clipn.report.inputs import metrics, samples, score_files, stages, training
 from clipn.report.sections import appendix, attack, benchmark, overlaps, robustness, study
@@ -68,7 +70,7 @@ class Results:
     """In the order in which they are shown."""
     studies: list[study.Study]
     attacks: list[attack.Attack]
-    robust: list[robustness.Robustness]
+    robust: list[RobustnessResult]
     training: dict[int, dict[str, training.Curve]]
     """Seed → curves."""
     samples: dict[str, list[samples.Sample]]
@@ -115,7 +117,7 @@ def read(root: Path, asked: Asked) -> Results:
 
 
 def _measured(root: Path, name: str, asked: Asked) -> benchmark.Measured:
-    models = [metrics.BASELINES, *(f"seed-{s}" for s in asked.seeds), *(f"imported-{m}" for m in asked.imported)]
+    models = [BASELINES, *(f"seed-{s}" for s in asked.seeds), *(f"imported-{m}" for m in asked.imported)]
     runs = [metrics.read_run(root, name, asked.benchmarks[name], model) for model in models]
     first_imported = 1 + len(asked.seeds)
     summary = merge.summarise(runs[0], runs[1:first_imported], runs[first_imported:])

@@ -7,7 +7,7 @@ from typing import Any
 
 from clipn import scores
 from clipn.errors import InvalidData
-from clipn.report.inputs.metrics import MEASURES, Run
+from clipn.evaluation.results.benchmark import MEASURES, BenchmarkMetrics
 from clipn.report.summary import (
     AVERAGE,
     GROUPS,
@@ -22,7 +22,9 @@ RESERVED = ("attack", "robustness", "study")
 """Keys of `reports/metrics.json` that stand beside those of the benchmarks."""
 
 
-def summarise(baselines: Run, runs: Sequence[Run], imported: Sequence[Run] = ()) -> BenchmarkSummary:
+def summarise(
+    baselines: BenchmarkMetrics, runs: Sequence[BenchmarkMetrics], imported: Sequence[BenchmarkMetrics] = ()
+) -> BenchmarkSummary:
     """Bring together what was measured on one benchmark.
 
     Args:
@@ -81,7 +83,7 @@ def require_methods(benchmark: BenchmarkSummary) -> None:
         )
 
 
-def row_name(method: str, run: Run) -> str:
+def row_name(method: str, run: BenchmarkMetrics) -> str:
     """What a method is called in tables and plots: `CLIPN-ATD`, or `CLIPN-ATD (NAME)` with an imported model."""
     return method if run.imported is None else f"{method} ({run.imported})"
 
@@ -97,7 +99,7 @@ def rank(score: str) -> tuple[int, str, str]:
     return order.get(score, len(order)), score.casefold(), score
 
 
-def _check_names(baselines: Run) -> None:
+def _check_names(baselines: BenchmarkMetrics) -> None:
     name = baselines.benchmark
     if AVERAGE in baselines.ood:
         raise InvalidData(f"benchmark {name!r}: no set can be called {AVERAGE!r}; rename it in params.yaml")
@@ -105,7 +107,7 @@ def _check_names(baselines: Run) -> None:
         raise InvalidData(f"no benchmark can be called {name!r}, a key of reports/metrics.json; rename it")
 
 
-def _check_alike(first: Run, run: Run) -> None:
+def _check_alike(first: BenchmarkMetrics, run: BenchmarkMetrics) -> None:
     if absent := sorted(first.methods.keys() ^ run.methods.keys()):
         raise InvalidData(f"{_file(run)} and {first.model}.json do not share {', '.join(absent)}; run 'dvc repro'")
     _check_settings(first, run, ("fpr_convention", "logit_scale", "templates", "images", "leave_out", "left_out"))
@@ -114,7 +116,7 @@ def _check_alike(first: Run, run: Run) -> None:
             raise InvalidData(f"{_file(run)}: methods.{name}.needs differs from {first.model}.json; run 'dvc repro'")
 
 
-def _check_settings(first: Run, run: Run, names: Sequence[str]) -> None:
+def _check_settings(first: BenchmarkMetrics, run: BenchmarkMetrics, names: Sequence[str]) -> None:
     for name in names:
         if getattr(first, name) != getattr(run, name):
             raise InvalidData(
@@ -123,11 +125,11 @@ def _check_settings(first: Run, run: Run, names: Sequence[str]) -> None:
             )
 
 
-def _file(run: Run) -> str:
+def _file(run: BenchmarkMetrics) -> str:
     return f"reports/metrics/{run.benchmark}/{run.model}.json"
 
 
-def _method(name: str, runs: Sequence[Run]) -> MethodSummary:
+def _method(name: str, runs: Sequence[BenchmarkMetrics]) -> MethodSummary:
     results = [run.methods[name] for run in runs]
     ood = runs[0].ood
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from clipn.report.inputs.metrics import Calibration
+from clipn.evaluation.results.benchmark import Calibration
 
 AVERAGE = "average"
 GROUPS = (
@@ -64,7 +64,7 @@ class MethodSummary:
     """The score's own name."""
     needs: frozenset[str]
     measures: Mapping[str, Mapping[str, Spread]]
-    """One of `inputs.MEASURES` → OOD set, and last the average over the sets of each seed → values."""
+    """A field of `results.benchmark.Measures` → OOD set, and last the average over the sets of each seed → values."""
     fpr_key: str
     """Which of the measures is FPR95 in the convention of the benchmark."""
     id_accuracy: Spread | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clipn.report.inputs.metrics import MEASURES
+from clipn.evaluation.results.benchmark import MEASURES
 from clipn.report.summary import AVERAGE, BenchmarkSummary, MethodSummary, Spread
 
 SETS = {"cats": 4, "dogs": 6, "cars": 2}

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clipn.errors import InvalidData, NonFinite
-from clipn.report.inputs.metrics import Run, path_of
+from clipn.evaluation.results.benchmark import BenchmarkMetrics
+from clipn.report.inputs.metrics import path_of
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Scores:
         return np.concatenate(list(self.ood.values()))
 
 
-def read(root: Path, runs: Sequence[Run]) -> list[dict[str, Scores]]:
+def read(root: Path, runs: Sequence[BenchmarkMetrics]) -> list[dict[str, Scores]]:
     """Read `data/scores/<benchmark>/<model>.parquet` of runs of one benchmark: of each, method → its scores.
 
     Raises:
@@ -49,7 +50,7 @@ def read(root: Path, runs: Sequence[Run]) -> list[dict[str, Scores]]:
     return found
 
 
-def _read_table(path: Path, run: Run) -> pa.Table:
+def _read_table(path: Path, run: BenchmarkMetrics) -> pa.Table:
     columns = ["set", "key", *run.methods]
     try:
         parquet = pq.ParquetFile(path)
@@ -60,7 +61,7 @@ def _read_table(path: Path, run: Run) -> pa.Table:
         raise InvalidData(f"{path} cannot be read as Parquet: {error}; run 'dvc repro'") from error
 
 
-def _scores(path: Path, run: Run, table: pa.Table) -> dict[str, Scores]:
+def _scores(path: Path, run: BenchmarkMetrics, table: pa.Table) -> dict[str, Scores]:
     rows = {n: pc.fill_null(pc.equal(table["set"], n), False).to_numpy() for n in (run.id, *run.ood)}
     for name, chosen in rows.items():
         if not chosen.any():

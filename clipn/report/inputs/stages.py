@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipn.errors import InvalidData
-from clipn.report.inputs.metrics import refuse_non_finite
+from clipn.evaluation.results.base import refuse_non_finite
 from clipn.utils.files import read_json
 
 

@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 
 from matplotlib.figure import Figure
 from PIL import Image
 
+from clipn.data import images
+from clipn.errors import InvalidData, MissingInput
 from clipn.report.render import plots
 from clipn.report.render.document import Picture
 
 WIDEST = 1280
 """Pixels across a photograph at most: a page shows no more."""
+
+
+def read(path: Path) -> Image.Image:
+    """Read a picture that an earlier stage drew.
+
+    Raises:
+        MissingInput: the file does not exist.
+        InvalidData: it is no image.
+    """
+    if not path.is_file():
+        raise MissingInput(f"{path} does not exist; run 'dvc repro' to make it, or 'dvc pull' to fetch it")
+    try:
+        return images.decode(path.read_bytes(), images.MAX_PIXELS)
+    except InvalidData as error:
+        raise InvalidData(f"{path}: {error}; run 'dvc repro'") from error
 
 
 def webp(picture: Image.Image, alt: str) -> Picture:

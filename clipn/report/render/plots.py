@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from clipn.evaluation.results.benchmark import Bin
 from clipn.report.curves import Histogram, thin
-from clipn.report.inputs.metrics import Bin
 from clipn.report.inputs.training import Curve
 from clipn.report.summary import AVERAGE, BenchmarkSummary
 

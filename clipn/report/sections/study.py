@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter
-from pydantic.dataclasses import dataclass as checked_dataclass
 
+from clipn import paths
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData
+from clipn.evaluation.results.study import StudyResult
 from clipn.report import curves, merge
-from clipn.report.inputs.metrics import Count, checked_run, validated
 from clipn.report.render import pictures, plots
 from clipn.report.render.document import Block, Cell, Column, Figure, Gallery, Grid, Number, Row, Section, Text
 from clipn.report.render.plots import Line, Look, Point
@@ -25,17 +24,6 @@ from clipn.report.summary import AVERAGE, BenchmarkSummary, MethodSummary
 
 FEWEST = 3
 """Points through which a line says anything: two always lie on one."""
-
-
-@checked_dataclass(frozen=True)
-class _File:
-    """`reports/study/BACKBONE.json`."""
-
-    backbone: str
-    origin: str
-    dim: Count
-    pooled: Count
-    benchmarks: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -58,9 +46,6 @@ class Study:
         return self.benchmarks[benchmark].id_accuracy
 
 
-_FILE = TypeAdapter(_File)
-
-
 def read(root: Path, names: Sequence[str], benchmarks: Mapping[str, BenchmarkParams]) -> list[Study]:
     """Read `reports/study/<name>.json` of every backbone, with the results on `benchmarks` (name → its sets).
 
@@ -69,22 +54,23 @@ def read(root: Path, names: Sequence[str], benchmarks: Mapping[str, BenchmarkPar
         InvalidData: a file is of another backbone, or lacks a field or a benchmark.
         NonFinite: a value is NaN or infinite.
     """
-    return [_read(root / "reports" / "study" / f"{name}.json", name, benchmarks) for name in names]
+    return [_read(root / paths.STUDIES / f"{name}.json", name, benchmarks) for name in names]
 
 
 def _read(path: Path, name: str, benchmarks: Mapping[str, BenchmarkParams]) -> Study:
-    found = validated(path, _FILE, "the feature study")
-    if found.backbone != name:
-        raise InvalidData(f"{path} is of the backbone {found.backbone!r}; run 'dvc repro'")
+    result = StudyResult.read(path)
+    if result.backbone != name:
+        raise InvalidData(f"{path} is of the backbone {result.backbone!r}; run 'dvc repro'")
     summaries = {}
     for benchmark, sets in benchmarks.items():
-        if benchmark not in found.benchmarks:
+        if benchmark not in result.benchmarks:
             raise InvalidData(
                 f"{path} has no benchmark {benchmark!r}, which study.benchmarks asks for; run 'dvc repro'"
             )
-        run = checked_run(found.benchmarks[benchmark], f"{path}: benchmarks.{benchmark}", benchmark, sets)
-        summaries[benchmark] = merge.summarise(run, [])
-    return Study(name, found.origin, found.dim, found.pooled, summaries)
+        metrics = result.benchmarks[benchmark]
+        metrics.require(f"{path}: benchmarks.{benchmark}", benchmark, sets)
+        summaries[benchmark] = merge.summarise(metrics, [])
+    return Study(name, result.origin, result.dim, result.pooled, summaries)
 
 
 def fit(points: Sequence[Point]) -> Line | None:

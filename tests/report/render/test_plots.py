@@ -6,8 +6,8 @@ import matplotlib
 import numpy as np
 import pytest
 
+from clipn.evaluation.results.benchmark import Bin
 from clipn.report.curves import Histogram
-from clipn.report.inputs.metrics import Bin
 from clipn.report.inputs.training import Curve
 from clipn.report.render import plots
 from clipn.report.render.plots import Line, Point

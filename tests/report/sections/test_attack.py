@@ -63,7 +63,7 @@ def test_numbers_before_and_after(found: attack.Attack) -> None:
 
 
 def test_a_sentence_holds_the_no_encoder_against_what_does_without(found: attack.Attack) -> None:
-    assert attack.sentences(found.found) == [
+    assert attack.sentences(found.result) == [
         "How smooth changes move AUROC, in points: with the trained no encoder −50.00 (CLIPN-CTW); "
         "without it −80.00 (1-NN) and −40.00 (MCM).",
         "How patchy changes move AUROC, in points: with the trained no encoder −50.00 (CLIPN-CTW); "
@@ -79,7 +79,7 @@ def test_nothing_is_said_of_methods_that_were_not_measured(tmp_path: Path) -> No
     values["kinds"]["patchy"]["methods"] = {}
     write(tmp_path, values)
     found = attack.read(tmp_path, "small", SMALL)
-    assert attack.sentences(found.found) == ["How smooth changes move AUROC, in points: without it −80.00 (1-NN)."]
+    assert attack.sentences(found.result) == ["How smooth changes move AUROC, in points: without it −80.00 (1-NN)."]
 
 
 def test_contact_sheets_are_shown(found: attack.Attack) -> None:

@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clipn.report.inputs.metrics import Bin, Calibration
+from clipn.evaluation.results.benchmark import Bin, Calibration
+from clipn.evaluation.results.overlap import OverlapResult, SetOverlap
 from clipn.report.inputs.score_files import Scores
 from clipn.report.render import plots
 from clipn.report.render.document import Facts, Gallery, Grid, Section, Text
 from clipn.report.sections import benchmark
 from clipn.report.sections.benchmark import Measured
-from clipn.report.sections.overlaps import Found, Overlap, SetOverlap
+from clipn.report.sections.overlaps import Overlap
 from clipn.report.summary import BenchmarkSummary, ImportedModel
 from tests.report import made_up
 from tests.report.made_up import TRAINED
@@ -27,7 +28,7 @@ SMALL = made_up.benchmark(
     skipped={"GL-MCM": "needs patch features"},
 )
 OVERLAP = Overlap(
-    Found("small", "cats", ("dogs", "cars"), 0.95, dict.fromkeys(("cats", "dogs", "cars"), SetOverlap(3))), {}
+    OverlapResult("small", "cats", ("dogs", "cars"), 0.95, dict.fromkeys(("cats", "dogs", "cars"), SetOverlap(3))), {}
 )
 
 

@@ -23,7 +23,7 @@ from clipn.utils.files import write_json
 from tests.report import made_up
 
 SMALL = BenchmarkParams(id="cats", ood=("dogs", "cars"))
-METHODS = {"CLIPN-CTW": made_up.measured(True, {"dogs": (0.5, 0.5), "cars": (1.0, 0.25)})}
+METHODS = {"CLIPN-CTW": made_up.measured(True, {"dogs": (0.5, 0.5), "cars": (0.75, 0.25)})}
 METRICS = {**made_up.run(SMALL.ood, "small", METHODS), "seed": 1}
 OVERLAP: dict[str, Any] = {
     "benchmark": "small",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from clipn import scores
+from clipn import paths, scores
 from clipn.errors import InvalidData
 from clipn.evaluation.results.benchmark import MEASURES, BenchmarkMetrics
 from clipn.report.summary import (
@@ -17,9 +17,6 @@ from clipn.report.summary import (
     MethodSummary,
     Spread,
 )
-
-RESERVED = ("attack", "robustness", "study")
-"""Keys of `reports/metrics.json` that stand beside those of the benchmarks."""
 
 
 def summarise(
@@ -100,11 +97,10 @@ def rank(score: str) -> tuple[int, str, str]:
 
 
 def _check_names(baselines: BenchmarkMetrics) -> None:
-    name = baselines.benchmark
     if AVERAGE in baselines.ood:
-        raise InvalidData(f"benchmark {name!r}: no set can be called {AVERAGE!r}; rename it in params.yaml")
-    if name in RESERVED:
-        raise InvalidData(f"no benchmark can be called {name!r}, a key of reports/metrics.json; rename it")
+        raise InvalidData(
+            f"benchmark {baselines.benchmark!r}: no set can be called {AVERAGE!r}; rename it in params.yaml"
+        )
 
 
 def _check_alike(first: BenchmarkMetrics, run: BenchmarkMetrics) -> None:
@@ -126,7 +122,7 @@ def _check_settings(first: BenchmarkMetrics, run: BenchmarkMetrics, names: Seque
 
 
 def _file(run: BenchmarkMetrics) -> str:
-    return f"reports/metrics/{run.benchmark}/{run.model}.json"
+    return str(paths.METRICS / run.benchmark / f"{run.model}.json")
 
 
 def _method(name: str, runs: Sequence[BenchmarkMetrics]) -> MethodSummary:

@@ -134,5 +134,3 @@ def test_baselines_are_of_the_same_images_and_scale(metrics: Metrics) -> None:
 def test_some_names_are_taken(metrics: Metrics) -> None:
     with pytest.raises(InvalidData, match="no set can be called 'average'"):
         summarise({**metrics(None), "ood": ["average"]})
-    with pytest.raises(InvalidData, match="no benchmark can be called 'study'"):
-        summarise({**metrics(None), "benchmark": "study"})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from clipn import paths
 from clipn.data import images, manifest, tars
 from clipn.errors import InvalidData
 from clipn.utils.files import read_json
@@ -28,7 +29,7 @@ def read(root: Path, name: str, count: int) -> list[Sample]:
         MissingInput: the set's manifest does not exist.
         InvalidData: the manifest or the tar is damaged, or holds no image that can be shown.
     """
-    folder = root / "data" / "sets" / name
+    folder = root / paths.SETS / name
     entries = [entry for entry in manifest.read(folder / "manifest.parquet") if entry.status == manifest.SUCCESS]
     count = min(count, len(entries))
     chosen = [entries[(2 * i + 1) * len(entries) // (2 * count)] for i in range(count)]

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from clipn import paths
 from clipn.errors import InvalidData, NonFinite
 from clipn.evaluation.results.benchmark import BenchmarkMetrics
 from clipn.report.inputs.metrics import path_of
@@ -40,7 +41,7 @@ def read(root: Path, runs: Sequence[BenchmarkMetrics]) -> list[dict[str, Scores]
     """
     found, first = [], None
     for run in runs:
-        path = path_of(root / "data" / "scores" / run.benchmark, run.model, ".parquet")
+        path = path_of(root / paths.SCORES / run.benchmark, run.model, ".parquet")
         table = _read_table(path, run)
         images = table.select(["set", "key"]).combine_chunks()
         if first is not None and not images.equals(first):

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from clipn import paths
 from clipn.errors import InvalidData
 from clipn.evaluation.results.base import refuse_non_finite
 from clipn.utils.files import read_json
@@ -30,8 +31,8 @@ def read(root: Path, names: Iterable[str]) -> list[Stage]:
         InvalidData: a file is no stage report.
         NonFinite: a value is NaN or infinite.
     """
-    paths = [root / "reports" / "stages" / f"{name}.json" for name in names]
-    return [_stage(path) for path in paths if path.is_file()]
+    files = [root / paths.STAGES / f"{name}.json" for name in names]
+    return [_stage(path) for path in files if path.is_file()]
 
 
 def _stage(path: Path) -> Stage:

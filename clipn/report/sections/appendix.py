@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+from clipn.config import Params
 from clipn.report.inputs.samples import Sample
+from clipn.report.inputs.samples import read as read_samples
 from clipn.report.inputs.stages import Stage
+from clipn.report.inputs.stages import read as read_stages
 from clipn.report.inputs.training import Curve
+from clipn.report.inputs.training import read as read_training
+from clipn.report.part import Part
 from clipn.report.render import pictures, plots
 from clipn.report.render.document import Block, Column, Figure, Gallery, Grid, Row, Section, Text
 from clipn.report.summary import BenchmarkSummary
@@ -24,6 +31,64 @@ LOSSES = {
     "loss": "total",
 }
 LOOKS = {"auroc_ctw": "AUROC with CTW, %", "auroc_atd": "AUROC with ATD, %"}
+
+
+@dataclass(frozen=True)
+class Appendix:
+    """What stands at the end, whatever was measured."""
+
+    summaries: list[BenchmarkSummary]
+    samples: dict[str, list[Sample]]
+    """Set → images."""
+    training: dict[int, dict[str, Curve]]
+    """Seed → curves."""
+    stages: list[Stage]
+
+    @classmethod
+    def read(cls, root: Path, params: Params, parts: Sequence[Part], summaries: Sequence[BenchmarkSummary]) -> Appendix:
+        """Read sample images, training records and the reports of stages.
+
+        Args:
+            root: the project's folder.
+            params: of the pipeline.
+            parts: whose stages are shown.
+            summaries: of the benchmarks whose images are shown.
+
+        Raises:
+            MissingInput: an evaluation set is missing.
+            InvalidData: a file is missing or damaged.
+            NonFinite: a file holds NaN or an infinity.
+        """
+        sets = dict.fromkeys(name for benchmark in summaries for name in (benchmark.id, *benchmark.ood))
+        return cls(
+            summaries=list(summaries),
+            samples={name: read_samples(root, name, TILES) for name in sets},
+            training={seed: read_training(root, seed) for seed in params.train.seeds},
+            stages=read_stages(root, stage_names(params, parts)),
+        )
+
+    def sections(self) -> list[Section]:
+        """Lay out images, training and stages, within `plots.themed()`."""
+        return [
+            images(self.summaries, self.samples),
+            *([training(self.training)] if self.training else []),
+            *([stages(self.stages)] if self.stages else []),
+        ]
+
+
+def stage_names(params: Params, parts: Sequence[Part]) -> list[str]:
+    """Return the names of the stages that led here, in their order.
+
+    Reports of another profile's stages may lie beside theirs.
+    """
+    used = [params.benchmarks[name] for name in dict.fromkeys(name for part in parts for name in part.benchmarks())]
+    fit = [sets.fit for sets in used if sets.fit is not None]
+    sets = dict.fromkeys([*(name for sets in used for name in (sets.id, *sets.ood)), *fit])
+    return [
+        *("captions", "download", "backbone", "features", "words"),
+        *(f"{stage}-{name}" for stage in ("sets", "set_features") for name in sets),
+        *(stage for part in parts for stage in part.stages()),
+    ]
 
 
 def images(benchmarks: Sequence[BenchmarkSummary], samples: Mapping[str, Sequence[Sample]]) -> Section:

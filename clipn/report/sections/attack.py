@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from PIL import Image
 
 from clipn import paths
-from clipn.config import BenchmarkParams
+from clipn.config import BenchmarkParams, Params
 from clipn.evaluation.results.attack import AttackedMethod, AttackKind, AttackResult
 from clipn.report import merge
+from clipn.report.part import Part
 from clipn.report.render import pictures
 from clipn.report.render.document import Block, Column, Figure, Gallery, Grid, Number, Row, Section, Text
+from clipn.report.render.plots import Look
 from clipn.report.summary import Spread, percent, signed
 
 REFERENCES = ("1-NN", "MCM")
@@ -27,6 +29,35 @@ class Attack:
 
     result: AttackResult
     pictures: Mapping[str, Image.Image]
+
+
+@dataclass(frozen=True)
+class Attacks(Part):
+    """The attacked benchmarks."""
+
+    KEY: ClassVar[str] = "attack"
+    attacks: list[Attack]
+
+    @classmethod
+    def read(cls, root: Path, params: Params) -> Attacks:
+        """Read the attack on every benchmark in `attack.benchmarks`."""
+        return cls([read(root, name, params.benchmarks[name]) for name in params.attack.benchmarks])
+
+    def sections(self, looks: Mapping[str, Look]) -> list[Section]:
+        """Lay out one section; none without attacks."""
+        return [section(self.attacks)] if self.attacks else []
+
+    def metrics(self) -> dict[str, Any]:
+        """Return benchmark → kind → method → AUROC afterwards."""
+        return metrics(self.attacks)
+
+    def benchmarks(self) -> list[str]:
+        """Return the names of the attacked benchmarks."""
+        return [attack.result.benchmark for attack in self.attacks]
+
+    def stages(self) -> list[str]:
+        """Return the names of the stages that attacked them."""
+        return [f"attack-{name}" for name in self.benchmarks()]
 
 
 def read(root: Path, name: str, sets: BenchmarkParams) -> Attack:

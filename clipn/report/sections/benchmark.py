@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from clipn import paths
 from clipn.report import curves
 from clipn.report.curves import Floats, Histogram
 from clipn.report.inputs.score_files import Scores
@@ -141,7 +142,7 @@ def _how(benchmark: BenchmarkSummary) -> str:
 def _how_further(benchmark: BenchmarkSummary) -> str:
     return (
         "Averages over the OOD sets in percent; those of each set are in "
-        f"reports/metrics/{benchmark.name}. AUPR-in takes ID as the positive class, AUPR-out OOD; both depend on how "
+        f"{paths.METRICS / benchmark.name}. AUPR-in takes ID as the positive class, AUPR-out OOD; both depend on how "
         f"many images there are of each. After FPR95 {benchmark.fpr_convention} stands its bootstrap 95 % interval "
         "over images, its limits averaged over seeds. ID accuracy is that of the method's own classifier, where it "
         "has one."

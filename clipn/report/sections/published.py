@@ -6,18 +6,21 @@ import statistics
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from clipn.config import Params
+from clipn.config.types import STRICT
 from clipn.metrics.detection import fpr95_key
+from clipn.report.part import Part
 from clipn.report.render.document import Block, Cell, Column, Grid, Number, Row, Section, Text
+from clipn.report.render.plots import Look
 from clipn.report.sections.table import IMPORTED, MEAN
 from clipn.report.summary import AVERAGE, BenchmarkSummary, Spread, percent, signed
-
-STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -90,6 +93,23 @@ def load() -> Published:
     """The file that comes with this package."""
     text = resources.files(__package__).joinpath("published.yaml").read_text(encoding="utf-8")
     return TypeAdapter(Published).validate_python(yaml.safe_load(text))
+
+
+@dataclass(frozen=True)
+class Elsewhere(Part):
+    """Published tables of benchmarks that were not measured here."""
+
+    measured: tuple[str, ...]
+    shown: bool
+
+    @classmethod
+    def read(cls, root: Path, params: Params) -> Elsewhere:
+        """Take from the parameters which benchmarks were measured, and whether published tables are shown."""
+        return cls(params.evaluate.benchmarks, params.report.published)
+
+    def sections(self, looks: Mapping[str, Look]) -> list[Section]:
+        """Lay out one section a table."""
+        return elsewhere(self.measured) if self.shown else []
 
 
 def elsewhere(measured: Collection[str]) -> list[Section]:

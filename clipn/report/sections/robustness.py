@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from clipn import paths
-from clipn.config import BenchmarkParams
+from clipn.config import BenchmarkParams, Params
 from clipn.evaluation.results.robustness import Condition, RobustnessResult
 from clipn.report import curves, merge
+from clipn.report.part import Part
 from clipn.report.render import pictures, plots
 from clipn.report.render.document import Block, Column, Figure, Gallery, Grid, Row, Section, Text
 from clipn.report.render.plots import Look
@@ -22,6 +24,45 @@ UNITS = {
     "blur": "Blur: radius in pixels",
     "jpeg": "JPEG: quality",
 }
+
+
+@dataclass(frozen=True)
+class RobustnessOfBenchmarks(Part):
+    """The benchmarks with corrupted images and renamed classes."""
+
+    KEY: ClassVar[str] = "robustness"
+    params: Params
+    results: list[RobustnessResult]
+
+    @classmethod
+    def read(cls, root: Path, params: Params) -> RobustnessOfBenchmarks:
+        """Read the result on every benchmark in `robustness.benchmarks`."""
+        return cls(params, [read(root, name, params.benchmarks[name]) for name in params.robustness.benchmarks])
+
+    def sections(self, looks: Mapping[str, Look]) -> list[Section]:
+        """Lay out one section; none without results."""
+        return [section(self.results, self.params.report.curves, looks)] if self.results else []
+
+    def drawn(self) -> dict[str, bool]:
+        """Return the methods that are drawn, and of each whether it uses the "No" text encoder."""
+        wanted = self.params.report.curves
+        return {method: result.trained[method] for result in self.results for method in drawn(wanted, result)}
+
+    def plot_data(self) -> dict[str, str]:
+        """Return AUROC of every method under every condition."""
+        return {"robustness.csv": as_csv(self.results)} if self.results else {}
+
+    def metrics(self) -> dict[str, Any]:
+        """Return benchmark → condition → method → average AUROC."""
+        return metrics(self.results)
+
+    def benchmarks(self) -> list[str]:
+        """Return the names of the benchmarks."""
+        return [result.benchmark for result in self.results]
+
+    def stages(self) -> list[str]:
+        """Return the names of the stages that measured them."""
+        return [f"robustness-{name}" for name in self.benchmarks()]
 
 
 def read(root: Path, name: str, sets: BenchmarkParams) -> RobustnessResult:

@@ -7,15 +7,16 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from clipn import paths
-from clipn.config import BenchmarkParams
+from clipn.config import BenchmarkParams, Params
 from clipn.errors import InvalidData
 from clipn.evaluation.results.study import StudyResult
 from clipn.report import curves, merge
+from clipn.report.part import Part
 from clipn.report.render import pictures, plots
 from clipn.report.render.document import Block, Cell, Column, Figure, Gallery, Grid, Number, Row, Section, Text
 from clipn.report.render.plots import Line, Look, Point
@@ -44,6 +45,51 @@ class Study:
         if method.id_accuracy is not None:
             return method.id_accuracy.mean
         return self.benchmarks[benchmark].id_accuracy
+
+
+@dataclass(frozen=True)
+class Studies(Part):
+    """All backbones on all benchmarks of the study."""
+
+    KEY: ClassVar[str] = "study"
+    params: Params
+    studies: list[Study]
+
+    @classmethod
+    def read(cls, root: Path, params: Params) -> Studies:
+        """Read the result of every backbone in `study.backbones`."""
+        benchmarks = {name: params.benchmarks[name] for name in params.study.benchmarks}
+        return cls(params, read(root, tuple(params.study.backbones), benchmarks))
+
+    def sections(self, looks: Mapping[str, Look]) -> list[Section]:
+        """Lay out one section; none without backbones."""
+        wanted = self.params.report.curves
+        return [section(self.studies, self.params.study.benchmarks, wanted, looks)] if self.studies else []
+
+    def drawn(self) -> dict[str, bool]:
+        """Return the methods that are drawn, and of each whether it uses the "No" text encoder."""
+        shown: dict[str, bool] = {}
+        for name in self.benchmarks():
+            trained = {method.name: method.trained for method in methods(self.studies, name)}
+            shown |= {method: trained[method] for method in drawn(self.params.report.curves, self.studies, name)}
+        return shown
+
+    def plot_data(self) -> dict[str, str]:
+        """Return ID accuracy and AUROC of every method with every backbone."""
+        return {"study.csv": as_csv(self.studies, self.params.study.benchmarks)} if self.studies else {}
+
+    def metrics(self) -> dict[str, Any]:
+        """Return backbone → benchmark → method → average AUROC."""
+        return metrics(self.studies)
+
+    def benchmarks(self) -> list[str]:
+        """Return the names of the benchmarks of the study."""
+        return list(self.params.study.benchmarks)
+
+    def stages(self) -> list[str]:
+        """Return the names of the stages of every backbone."""
+        stages = ("study_backbone", "study_features", "study")
+        return [f"{stage}-{name}" for stage in stages for name in self.params.study.backbones]
 
 
 def read(root: Path, names: Sequence[str], benchmarks: Mapping[str, BenchmarkParams]) -> list[Study]:

@@ -12,7 +12,7 @@ from clipn.errors import InvalidData
 from clipn.report import curves, summary
 from clipn.report.part import Part
 from clipn.report.render import markdown, overview, page, plots
-from clipn.report.sections import appendix, attack, benchmarks, published, robustness, study
+from clipn.report.sections import appendix, attack, benchmarks, introduction, published, robustness, study
 from clipn.utils.files import atomic_path, write_json, write_text
 
 PARTS: tuple[type[Part], ...] = (
@@ -53,13 +53,13 @@ def build(params: Params, root: Path = Path()) -> dict[str, Any]:
     parts: list[Part] = [evaluated, *further]
     more = appendix.Appendix.read(root, params, parts, evaluated.summaries)
 
-    looks = plots.looks({name: trained for part in parts for name, trained in part.drawn().items()})
+    styles = plots.styles({name: trained for part in parts for name, trained in part.drawn().items()})
     with plots.themed():
-        sections = [section for part in parts for section in part.sections(looks)] + more.sections()
+        sections = [section for part in parts for section in part.sections(styles)] + more.sections()
     texts = {
         **{paths.PLOTS / name: text for part in parts for name, text in part.plot_data().items()},
-        paths.RESULTS: markdown.render(params.report.title, sections),
-        paths.REPORT: page.render(params.report.title, sections),
+        paths.RESULTS: markdown.render(params.report.title, sections, introduction.PARAGRAPHS),
+        paths.REPORT: page.render(params.report.title, sections, introduction.PARAGRAPHS),
     }
     first = evaluated.summaries[0]
     drawn = curves.drawn_of(params.report.curves, first)

@@ -25,7 +25,7 @@ def summarise(
     """Bring together what was measured on one benchmark.
 
     Args:
-        baselines: the methods without the no encoder.
+        baselines: the methods without the "No" text encoder.
         runs: those with it, one run for each seed.
         imported: those with it, one run for each imported model.
 
@@ -81,17 +81,17 @@ def require_methods(benchmark: BenchmarkSummary) -> None:
 
 
 def row_name(method: str, run: BenchmarkMetrics) -> str:
-    """What a method is called in tables and plots: `CLIPN-ATD`, or `CLIPN-ATD (NAME)` with an imported model."""
+    """Return a method's name in tables and plots: `CLIPN-ATD`, or `CLIPN-ATD (NAME)` with an imported model."""
     return method if run.imported is None else f"{method} ({run.imported})"
 
 
 def place(method: MethodSummary) -> tuple[Any, ...]:
-    """What methods are sorted by."""
+    """Return what methods are sorted by."""
     return GROUPS.index(method.group), method.imported or "", *rank(method.base)
 
 
 def rank(score: str) -> tuple[int, str, str]:
-    """What scores are sorted by: their place in `scores.REGISTRY`, then their names."""
+    """Return what scores are sorted by: their place in `scores.REGISTRY`, then their names."""
     order = {name: i for i, name in enumerate(scores.REGISTRY)}
     return order.get(score, len(order)), score.casefold(), score
 

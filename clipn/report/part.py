@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 from clipn.config import Params
 from clipn.report.render.document import Section
-from clipn.report.render.plots import Look
+from clipn.report.render.plots import Style
 
 
 class Part(ABC):
@@ -28,11 +28,11 @@ class Part(ABC):
         """
 
     @abstractmethod
-    def sections(self, looks: Mapping[str, Look]) -> list[Section]:
+    def sections(self, styles: Mapping[str, Style]) -> list[Section]:
         """Lay out what is shown, within `plots.themed()`.
 
         Args:
-            looks: of all methods in `drawn`.
+            styles: of all methods in `drawn`.
         """
 
     def drawn(self) -> dict[str, bool]:

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,11 @@ def test_without_further_studies_there_is_nothing_of_them(project: Path) -> None
     assert "| mean ± std |" not in text
     assert [line for line in text.splitlines() if line.startswith("## ")] == ["## Results: tiny"]
     html = (project / "reports/report.html").read_text(encoding="utf-8")
-    assert re.findall("<h2>(.*?)</h2>", html) == ["Results: tiny", "Images", "Training of the no encoder"]
+    assert re.findall("<h2>(.*?)</h2>", unescape(html)) == [
+        "Results: tiny",
+        "Images",
+        'Training of the "No" text encoder',
+    ]
 
 
 def test_markdown_has_every_section(built: Built) -> None:

@@ -62,7 +62,7 @@ def test_stages_are_those_that_led_here() -> None:
         def read(cls, root: Path, params: object) -> Named:
             return cls()
 
-        def sections(self, looks: object) -> list:
+        def sections(self, styles: object) -> list:
             return []
 
         def benchmarks(self) -> list[str]:

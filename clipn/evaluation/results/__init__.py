@@ -1,1 +1,1 @@
-"""What the evaluation found: one dataclass for each kind of result, which writes and reads its JSON."""
+"""Results of the evaluation: one dataclass for each kind of result, which writes and reads its JSON."""

@@ -21,7 +21,7 @@ class Sample:
 
 
 def read(root: Path, name: str, count: int) -> list[Sample]:
-    """Up to `count` images spread evenly over the set `name`, in the manifest's order.
+    """Read up to `count` images spread evenly over the set `name`, in the manifest's order.
 
     Images that cannot be decoded are left out, as the features stage does.
 
@@ -49,20 +49,20 @@ def read(root: Path, name: str, count: int) -> list[Sample]:
 
 
 def _read_files(path: Path, keys: set[str]) -> dict[str, bytes]:
-    """Key → content of its image file."""
-    found: dict[str, bytes] = {}
+    """Return key → content of its image file."""
+    files: dict[str, bytes] = {}
     for key, sample in tars.read(path):
         if key in keys:
             for extension, content in sample.items():
                 if f".{extension}" in images.SUFFIXES:
-                    found[key] = content
-            if len(found) == len(keys):
+                    files[key] = content
+            if len(files) == len(keys):
                 break
-    return found
+    return files
 
 
 def _class_names(path: Path) -> list[str]:
-    """Names in the order of the labels; empty for a set without classes."""
+    """Return names in the order of the labels; none for a set without classes."""
     names = read_json(path) if path.is_file() else []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InvalidData(f"{path} is not a list of class names; run 'dvc repro'")

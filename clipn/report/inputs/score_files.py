@@ -27,7 +27,7 @@ class Scores:
 
     @property
     def together(self) -> NDArray[np.float32]:
-        """All OOD sets."""
+        """Return the scores of all OOD sets one after another."""
         return np.concatenate(list(self.ood.values()))
 
 
@@ -39,7 +39,7 @@ def read(root: Path, runs: Sequence[BenchmarkMetrics]) -> list[dict[str, Scores]
             the first, so that scores could not be compared image by image.
         NonFinite: a score is NaN or infinite.
     """
-    found, first = [], None
+    scores, first = [], None
     for run in runs:
         path = path_of(root / paths.SCORES / run.benchmark, run.model, ".parquet")
         table = _read_table(path, run)
@@ -47,8 +47,8 @@ def read(root: Path, runs: Sequence[BenchmarkMetrics]) -> list[dict[str, Scores]
         if first is not None and not images.equals(first):
             raise InvalidData(f"{path} lists other images than {runs[0].model}.parquet; run 'dvc repro'")
         first = images
-        found.append(_scores(path, run, table))
-    return found
+        scores.append(_scores(path, run, table))
+    return scores
 
 
 def _read_table(path: Path, run: BenchmarkMetrics) -> pa.Table:

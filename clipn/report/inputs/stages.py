@@ -1,4 +1,4 @@
-"""Reads and lays out what each stage said about itself when it last ran."""
+"""Reads the reports of the stages: what each counted when it last ran."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clipn.utils.files import read_json
 
 @dataclass(frozen=True)
 class Stage:
-    """What one stage said about itself when it last ran."""
+    """The report of one stage on its last run."""
 
     name: str
     seconds: float

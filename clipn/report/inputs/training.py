@@ -14,7 +14,7 @@ from clipn import paths
 from clipn.errors import InvalidData, NonFinite
 
 LOSSES = ("loss_yes", "loss_no", "loss_tso", "loss")
-LOOKS = ("auroc_ctw", "auroc_atd")
+CHECKS = ("auroc_ctw", "auroc_atd")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def read(root: Path, seed: int) -> dict[str, Curve]:
     folder = root / paths.TRAINING / f"seed-{seed}"
     if not folder.is_dir():
         raise InvalidData(f"{folder.parent} lacks {folder.name}, which train.seeds asks for; run 'dvc repro'")
-    files = {name: folder / "plots" / "metrics" / f"{name}.tsv" for name in (*LOSSES, *LOOKS)}
+    files = {name: folder / "plots" / "metrics" / f"{name}.tsv" for name in (*LOSSES, *CHECKS)}
     return {name: _curve(path, name) for name, path in files.items() if name in LOSSES or path.is_file()}
 
 

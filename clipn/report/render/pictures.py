@@ -34,7 +34,7 @@ def read(path: Path) -> Image.Image:
 
 
 def webp(picture: Image.Image, alt: str) -> Picture:
-    """Photographs and drawings in pixels; shrunk where they are wider than any page shows them."""
+    """Embed a photograph or a drawing in pixels; shrunk where it is wider than any page shows it."""
     if picture.width > WIDEST:
         picture = picture.resize((WIDEST, round(picture.height * WIDEST / picture.width)), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
@@ -43,7 +43,7 @@ def webp(picture: Image.Image, alt: str) -> Picture:
 
 
 def svg(figure: Figure, alt: str) -> Picture:
-    """A plot; within `plots.themed()`, so that it is the same everywhere."""
+    """Embed a plot; within `plots.themed()`, so that it is the same everywhere."""
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
     return Picture(_data_uri("image/svg+xml", plots.svg(figure)), alt, width, height)
 

@@ -30,7 +30,7 @@ LOSSES = {
     "loss_tso": "text semantic-opposite",
     "loss": "total",
 }
-LOOKS = {"auroc_ctw": "AUROC with CTW, %", "auroc_atd": "AUROC with ATD, %"}
+CHECKS = {"auroc_ctw": "AUROC with CTW, %", "auroc_atd": "AUROC with ATD, %"}
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def stage_names(params: Params, parts: Sequence[Part]) -> list[str]:
 
 
 def images(benchmarks: Sequence[BenchmarkSummary], samples: Mapping[str, Sequence[Sample]]) -> Section:
-    """A strip of sample images of every set, each set once."""
+    """Lay out a strip of sample images of every set, each set once."""
     sets: dict[str, tuple[str, int]] = {}
     for benchmark in benchmarks:
         sets.setdefault(benchmark.id, ("ID", benchmark.images[benchmark.id]))
@@ -104,7 +104,7 @@ def images(benchmarks: Sequence[BenchmarkSummary], samples: Mapping[str, Sequenc
 
 
 def training(runs: Mapping[int, Mapping[str, Curve]]) -> Section:
-    """The losses, and the held-out check where there was one; seed → curves. Within `plots.themed()`."""
+    """Draw the losses, and the held-out check where there was one; seed → curves. Within `plots.themed()`."""
     losses = tuple(_curves(name, f"Training loss, {name}", _of(runs, key)) for key, name in LOSSES.items())
     steps = ", ".join(f"{int(curves['loss'].steps[-1]) + 1:,} with seed {seed}" for seed, curves in runs.items())
     blocks: list[Block] = [
@@ -115,33 +115,33 @@ def training(runs: Mapping[int, Mapping[str, Curve]]) -> Section:
             "note",
         ),
     ]
-    looks = tuple(
-        _curves(name, f"{name}, of the held-out check", found)
-        for key, name in LOOKS.items()
-        if (found := _of(runs, key, 100))
+    styles = tuple(
+        _curves(name, f"{name}, of the held-out check", checked)
+        for key, name in CHECKS.items()
+        if (checked := _of(runs, key, 100))
     )
-    if looks:
+    if styles:
         blocks += [
             Text("Held-out check", "heading"),
-            Gallery(looks, "small"),
+            Gallery(styles, "small"),
             Text(
-                "A look at the detection of unknown classes while training goes on, on a part of two sets. Nothing is "
-                "chosen by it, and no weight depends on it.",
+                "Detection of OOD images during training, measured on a part of two sets. Nothing is chosen by it, and "
+                "no weight depends on it.",
                 "note",
             ),
         ]
-    return Section("Training of the no encoder", tuple(blocks), page_only=True)
+    return Section('Training of the "No" text encoder', tuple(blocks), page_only=True)
 
 
-def stages(found: Sequence[Stage]) -> Section:
-    """Seconds and counts of every stage."""
+def stages(reports: Sequence[Stage]) -> Section:
+    """Lay out seconds and counts of every stage."""
     columns = (
         *(Column(name) for name in ("stage", "seconds", "in", "out")),
         Column("dropped", words=True),
         Column("besides", words=True),
     )
     rows = []
-    for stage in found:
+    for stage in reports:
         numbers = [f"{stage.counts[key]:,}" if key in stage.counts else "–" for key in ("in", "out")]
         besides = {key: n for key, n in stage.counts.items() if key not in ("in", "out")}
         rows.append(Row(stage.name, (f"{stage.seconds:.1f}", *numbers, _listed(stage.dropped), _listed(besides))))
@@ -162,7 +162,7 @@ def _strip(name: str, kind: str, number: int, samples: Sequence[Sample]) -> Figu
 
 
 def _of(runs: Mapping[int, Mapping[str, Curve]], key: str, factor: float = 1) -> dict[int, Curve]:
-    """Seed → its curve of one metric, where it has one."""
+    """Return seed → its curve of one metric, where it has one."""
     return {s: Curve(c[key].steps, factor * c[key].values) for s, c in runs.items() if key in c}
 
 

@@ -16,11 +16,11 @@ from clipn.report import merge
 from clipn.report.part import Part
 from clipn.report.render import pictures
 from clipn.report.render.document import Block, Column, Figure, Gallery, Grid, Number, Row, Section, Text
-from clipn.report.render.plots import Look
+from clipn.report.render.plots import Style
 from clipn.report.summary import Spread, percent, signed
 
 REFERENCES = ("1-NN", "MCM")
-"""What the scores with the no encoder are held against."""
+"""What the scores with the "No" text encoder are held against."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Attacks(Part):
         """Read the attack on every benchmark in `attack.benchmarks`."""
         return cls([read(root, name, params.benchmarks[name]) for name in params.attack.benchmarks])
 
-    def sections(self, looks: Mapping[str, Look]) -> list[Section]:
+    def sections(self, styles: Mapping[str, Style]) -> list[Section]:
         """Lay out one section; none without attacks."""
         return [section(self.attacks)] if self.attacks else []
 
@@ -75,28 +75,28 @@ def read(root: Path, name: str, sets: BenchmarkParams) -> Attack:
 
 
 def section(attacks: Sequence[Attack]) -> Section:
-    """A table, a sentence on each kind and the pictures, one benchmark after another."""
+    """Lay out a table, a sentence on each kind and the pictures, one benchmark after another."""
     return Section("Images moved towards ID", tuple(block for attack in attacks for block in _blocks(attack)))
 
 
 def sentences(result: AttackResult) -> list[str]:
-    """How AUROC changes with the no encoder, and with 1-NN and MCM, which know nothing of it."""
-    said = []
+    """Return how AUROC changes with the "No" text encoder, and with 1-NN and MCM, which do without it."""
+    lines = []
     for name, kind in _kinds(result):
         with_it = [method for method, attacked in _in_order(kind) if attacked.trained]
         without = [method for method in REFERENCES if method in kind.methods]
         parts = [
             f"{called} {' and '.join(f'{signed(_change(kind.methods[m]))} ({m})' for m in shown)}"
-            for called, shown in (("with the trained no encoder", with_it), ("without it", without))
+            for called, shown in (('with the trained "No" text encoder', with_it), ("without it", without))
             if shown
         ]
         if parts:
-            said.append(f"How {name} changes move AUROC, in points: {'; '.join(parts)}.")
-    return said
+            lines.append(f"How {name} changes move AUROC, in points: {'; '.join(parts)}.")
+    return lines
 
 
 def metrics(attacks: Sequence[Attack]) -> dict[str, Any]:
-    """Benchmark → kind → method → AUROC afterwards, mean over seeds, for `dvc metrics`."""
+    """Return benchmark → kind → method → AUROC afterwards, mean over seeds, for `dvc metrics`."""
     return {
         attack.result.benchmark: {
             name: {method: {"after": round(Spread(a.after).mean, 6)} for method, a in sorted(kind.methods.items())}

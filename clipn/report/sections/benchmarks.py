@@ -16,7 +16,7 @@ from clipn.report.inputs import metrics, score_files
 from clipn.report.inputs.score_files import Scores
 from clipn.report.part import Part
 from clipn.report.render.document import Section
-from clipn.report.render.plots import Look
+from clipn.report.render.plots import Style
 from clipn.report.sections import benchmark, overlaps
 from clipn.report.sections.benchmark import Measured
 from clipn.report.summary import BenchmarkSummary
@@ -57,13 +57,13 @@ class Benchmarks(Part):
 
     @property
     def summaries(self) -> list[BenchmarkSummary]:
-        """The numbers of all benchmarks."""
+        """Return the numbers of all benchmarks."""
         return [measured.summary for measured in self.measured.values()]
 
-    def sections(self, looks: Mapping[str, Look]) -> list[Section]:
+    def sections(self, styles: Mapping[str, Style]) -> list[Section]:
         """Lay out one section a benchmark."""
         published = self.params.report.published
-        return [benchmark.section(measured, looks, with_published=published) for measured in self.measured.values()]
+        return [benchmark.section(measured, styles, with_published=published) for measured in self.measured.values()]
 
     def drawn(self) -> dict[str, bool]:
         """Return the methods that are drawn, and of each whether it uses the "No" text encoder."""

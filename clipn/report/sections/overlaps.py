@@ -1,4 +1,4 @@
-"""What the stage `overlap` found: images of a benchmark that are duplicates of others, counted and shown."""
+"""Duplicates, counted and shown: images of a benchmark that are duplicates of others."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def read(root: Path, name: str, sets: BenchmarkParams) -> Overlap:
 
 
 def sentence(overlap: Overlap, benchmark: BenchmarkSummary) -> str:
-    """What was compared, and what was found or left out."""
+    """Return what was compared, and which duplicates there are or were left out."""
     result = overlap.result
     with_training = any(of_set.training for of_set in result.sets.values())
     compared = f"the OOD images with those of {result.id}" + (
@@ -59,23 +59,23 @@ def sentence(overlap: Overlap, benchmark: BenchmarkSummary) -> str:
     limit = f"near duplicates have features of cosine {result.threshold:g} or more"
     if not overlap.result.has_duplicates:
         return f"No duplicates were found when comparing {compared} ({limit})."
-    return f"Compared were {compared}; exact duplicates have equal pixels, {limit}. {LEFT_OUT[benchmark.leave_out]}"
+    return f"Compared: {compared}. Exact duplicates have equal pixels; {limit}. {LEFT_OUT[benchmark.leave_out]}"
 
 
 def blocks(overlap: Overlap, benchmark: BenchmarkSummary) -> list[Block]:
-    """What is shown of it: the sentence, and where there are duplicates their numbers and pictures."""
-    found: list[Block] = [Text("Duplicates", "heading"), Text(sentence(overlap, benchmark), "note")]
+    """Lay out the sentence, and where there are duplicates their numbers and pictures."""
+    shown: list[Block] = [Text("Duplicates", "heading"), Text(sentence(overlap, benchmark), "note")]
     if overlap.result.has_duplicates:
-        found.append(table(overlap, benchmark))
+        shown.append(table(overlap, benchmark))
     if overlap.pictures:
-        found.append(Gallery(tuple(_pairs(*which, sheet) for which, sheet in overlap.pictures.items()), "sheet"))
+        shown.append(Gallery(tuple(_pairs(*which, sheet) for which, sheet in overlap.pictures.items()), "sheet"))
         words = "Pairs from the nearest on the left to the farthest on the right, spread evenly."
-        found.append(Text(words, "note", page_only=True))
-    return found
+        shown.append(Text(words, "note", page_only=True))
+    return shown
 
 
 def table(overlap: Overlap, benchmark: BenchmarkSummary) -> Grid:
-    """Set, images, exact and near duplicates for each of `OTHERS`; images left out, if any may be."""
+    """Count images, and exact and near duplicates for each of `OTHERS`; images left out, if any may be."""
     leaves_out = benchmark.leave_out != "none"
     others = {
         other: called

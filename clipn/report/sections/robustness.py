@@ -16,7 +16,7 @@ from clipn.report import curves, merge
 from clipn.report.part import Part
 from clipn.report.render import pictures, plots
 from clipn.report.render.document import Block, Column, Figure, Gallery, Grid, Row, Section, Text
-from clipn.report.render.plots import Look
+from clipn.report.render.plots import Style
 from clipn.report.summary import Spread, percent, signed
 
 UNITS = {
@@ -39,9 +39,9 @@ class RobustnessOfBenchmarks(Part):
         """Read the result on every benchmark in `robustness.benchmarks`."""
         return cls(params, [read(root, name, params.benchmarks[name]) for name in params.robustness.benchmarks])
 
-    def sections(self, looks: Mapping[str, Look]) -> list[Section]:
+    def sections(self, styles: Mapping[str, Style]) -> list[Section]:
         """Lay out one section; none without results."""
-        return [section(self.results, self.params.report.curves, looks)] if self.results else []
+        return [section(self.results, self.params.report.curves, styles)] if self.results else []
 
     def drawn(self) -> dict[str, bool]:
         """Return the methods that are drawn, and of each whether it uses the "No" text encoder."""
@@ -78,19 +78,19 @@ def read(root: Path, name: str, sets: BenchmarkParams) -> RobustnessResult:
 
 
 def drawn(wanted: Sequence[str], result: RobustnessResult) -> tuple[str, ...]:
-    """Which methods are shown: those wanted, else the best on clean images."""
+    """Return which methods are shown: those wanted, else the best on clean images."""
     return curves.drawn(wanted, {name: Spread(m.auroc).mean for name, m in sorted(result.clean.methods.items())})
 
 
-def section(benchmarks: Sequence[RobustnessResult], wanted: Sequence[str], look: Mapping[str, Look]) -> Section:
-    """Pictures and tables, one benchmark after another; within `plots.themed()`.
+def section(benchmarks: Sequence[RobustnessResult], wanted: Sequence[str], styles: Mapping[str, Style]) -> Section:
+    """Lay out pictures and tables, one benchmark after another; within `plots.themed()`.
 
     Args:
         benchmarks: what was measured.
         wanted: methods to draw.
-        look: of all methods that are drawn.
+        styles: of all methods that are drawn.
     """
-    return Section("Robustness", tuple(block for result in benchmarks for block in _blocks(result, wanted, look)))
+    return Section("Robustness", tuple(block for result in benchmarks for block in _blocks(result, wanted, styles)))
 
 
 def spread(condition: Condition, method: str) -> Spread | None:
@@ -98,17 +98,17 @@ def spread(condition: Condition, method: str) -> Spread | None:
     return Spread(condition.methods[method].auroc) if method in condition.methods else None
 
 
-def _blocks(result: RobustnessResult, wanted: Sequence[str], look: Mapping[str, Look]) -> Iterable[Block]:
+def _blocks(result: RobustnessResult, wanted: Sequence[str], styles: Mapping[str, Style]) -> Iterable[Block]:
     names = drawn(wanted, result)
     images = ", ".join(f"{result.images.get(name, 0):,} of {name}" for name in (result.id, *result.ood))
     yield Text(result.benchmark, "heading")
     yield Text(
         f"Images: {images}. AUROC in percent, averaged over the OOD sets; mean ± standard deviation over "
-        f"{len(result.seeds)} seed{'' if len(result.seeds) == 1 else 's'} for methods with the no encoder.",
+        f'{len(result.seeds)} seed{"" if len(result.seeds) == 1 else "s"} for methods with the "No" text encoder.',
         "note",
     )
     kinds = dict.fromkeys(corruption.name for corruption in result.corruptions)
-    figures = [figure for kind in kinds if (figure := _figure(result, kind, names, look))]
+    figures = [figure for kind in kinds if (figure := _figure(result, kind, names, styles))]
     if figures:
         yield Gallery(tuple(figures), "small")
         words = "Gaussian noise, Gaussian blur and JPEG on ID and OOD images alike; bars are one deviation over seeds."
@@ -124,7 +124,7 @@ def _blocks(result: RobustnessResult, wanted: Sequence[str], look: Mapping[str, 
         yield _names(result)
 
 
-def _figure(result: RobustnessResult, kind: str, names: Sequence[str], look: Mapping[str, Look]) -> Figure | None:
+def _figure(result: RobustnessResult, kind: str, names: Sequence[str], styles: Mapping[str, Style]) -> Figure | None:
     both = [c for c in result.corruptions if c.name == kind and c.where == "both"]
     conditions: list[Condition] = [result.clean, *both]
     lines = {}
@@ -138,7 +138,7 @@ def _figure(result: RobustnessResult, kind: str, names: Sequence[str], look: Map
     levels = ["clean", *(f"{corruption.level:g}" for corruption in both)]
     ends = "; ".join(f"{name} from {values[0][0]:.1f} to {values[-1][0]:.1f}" for name, values in lines.items())
     alt = f"Average AUROC in percent on {result.benchmark} over levels of {kind} ({', '.join(levels)}): {ends}."
-    return Figure(pictures.svg(plots.levels_figure(UNITS[kind], levels, lines, look), alt))
+    return Figure(pictures.svg(plots.levels_figure(UNITS[kind], levels, lines, styles), alt))
 
 
 def _corruptions(result: RobustnessResult, names: Sequence[str]) -> Grid:
@@ -179,7 +179,7 @@ def _names(result: RobustnessResult) -> Grid:
 
 
 def as_csv(benchmarks: Sequence[RobustnessResult]) -> str:
-    """AUROC of every method under every condition as fractions, mean and deviation over seeds."""
+    """Return AUROC of every method under every condition as fractions, mean and deviation over seeds."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("benchmark", "change", "method", "auroc_mean", "auroc_std"))
@@ -193,7 +193,7 @@ def as_csv(benchmarks: Sequence[RobustnessResult]) -> str:
 
 
 def metrics(benchmarks: Sequence[RobustnessResult]) -> dict[str, Any]:
-    """Benchmark → change → method → average AUROC, mean over seeds, for `dvc metrics`."""
+    """Return benchmark → change → method → average AUROC, mean over seeds, for `dvc metrics`."""
     return {
         result.benchmark: {
             change: {method: round(Spread(m.auroc).mean, 6) for method, m in sorted(condition.methods.items())}

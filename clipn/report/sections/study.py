@@ -19,7 +19,7 @@ from clipn.report import curves, merge
 from clipn.report.part import Part
 from clipn.report.render import pictures, plots
 from clipn.report.render.document import Block, Cell, Column, Figure, Gallery, Grid, Number, Row, Section, Text
-from clipn.report.render.plots import Line, Look, Point
+from clipn.report.render.plots import Line, Point, Style
 from clipn.report.sections.table import grouped
 from clipn.report.summary import AVERAGE, BenchmarkSummary, MethodSummary
 
@@ -41,7 +41,7 @@ class Study:
     benchmarks: dict[str, BenchmarkSummary]
 
     def accuracy(self, benchmark: str, method: MethodSummary) -> float | None:
-        """Of the method's own classifier, or of zero-shot classification where it has none; None without either."""
+        """Return that of the method's own classifier, else that of zero-shot classification; None without either."""
         if method.id_accuracy is not None:
             return method.id_accuracy.mean
         return self.benchmarks[benchmark].id_accuracy
@@ -61,10 +61,10 @@ class Studies(Part):
         benchmarks = {name: params.benchmarks[name] for name in params.study.benchmarks}
         return cls(params, read(root, tuple(params.study.backbones), benchmarks))
 
-    def sections(self, looks: Mapping[str, Look]) -> list[Section]:
+    def sections(self, styles: Mapping[str, Style]) -> list[Section]:
         """Lay out one section; none without backbones."""
         wanted = self.params.report.curves
-        return [section(self.studies, self.params.study.benchmarks, wanted, looks)] if self.studies else []
+        return [section(self.studies, self.params.study.benchmarks, wanted, styles)] if self.studies else []
 
     def drawn(self) -> dict[str, bool]:
         """Return the methods that are drawn, and of each whether it uses the "No" text encoder."""
@@ -120,7 +120,7 @@ def _read(path: Path, name: str, benchmarks: Mapping[str, BenchmarkParams]) -> S
 
 
 def fit(points: Sequence[Point]) -> Line | None:
-    """The straight line of least squares; None for fewer than `FEWEST` points, or where x or y does not vary."""
+    """Return the line of least squares; None for fewer than `FEWEST` points, or where x or y does not vary."""
     x, y = [point.x for point in points], [point.y for point in points]
     if len(points) < FEWEST or len(set(x)) == 1 or len(set(y)) == 1:
         return None
@@ -129,13 +129,13 @@ def fit(points: Sequence[Point]) -> Line | None:
 
 
 def methods(studies: Sequence[Study], benchmark: str) -> list[MethodSummary]:
-    """All that were measured with any backbone, each once, in the order of tables."""
-    found = {method.name: method for study in studies for method in study.benchmarks[benchmark].methods}
-    return sorted(found.values(), key=merge.place)
+    """Return all methods that were measured with any backbone, each once, in the order of tables."""
+    by_name = {method.name: method for study in studies for method in study.benchmarks[benchmark].methods}
+    return sorted(by_name.values(), key=merge.place)
 
 
 def drawn(wanted: Sequence[str], studies: Sequence[Study], benchmark: str) -> tuple[str, ...]:
-    """Which methods the picture shows: those wanted, else those that are best on the mean of the backbones."""
+    """Return which methods the picture shows: those wanted, else the best ones on the mean of the backbones."""
     values: dict[str, list[float]] = {}
     for study in studies:
         for method in study.benchmarks[benchmark].methods:
@@ -144,18 +144,18 @@ def drawn(wanted: Sequence[str], studies: Sequence[Study], benchmark: str) -> tu
 
 
 def points(studies: Sequence[Study], benchmark: str, names: Iterable[str]) -> list[Point]:
-    """ID accuracy and average AUROC of methods, in percent; backbones without an accuracy give none."""
-    found = []
+    """Return ID accuracy and average AUROC of methods, in percent; backbones without an accuracy give none."""
+    shown = []
     for name in names:
         for study in studies:
             method = study.benchmarks[benchmark].by_name.get(name)
             if method is not None and (accuracy := study.accuracy(benchmark, method)) is not None:
-                found.append(Point(name, study.backbone, 100 * accuracy, 100 * method.auroc[AVERAGE].mean))
-    return found
+                shown.append(Point(name, study.backbone, 100 * accuracy, 100 * method.auroc[AVERAGE].mean))
+    return shown
 
 
 def section(
-    studies: Sequence[Study], benchmarks: Sequence[str], wanted: Sequence[str], look: Mapping[str, Look]
+    studies: Sequence[Study], benchmarks: Sequence[str], wanted: Sequence[str], styles: Mapping[str, Style]
 ) -> Section:
     """Tables and pictures; within `plots.themed()`.
 
@@ -163,7 +163,7 @@ def section(
         studies: one for each backbone.
         benchmarks: those that all of them were measured on.
         wanted: methods to draw.
-        look: of all methods that are drawn.
+        styles: of all methods that are drawn.
     """
     blocks: list[Block] = [
         Text(
@@ -173,7 +173,7 @@ def section(
         _backbones(studies),
     ]
     for benchmark in benchmarks:
-        blocks += _benchmark(studies, benchmark, drawn(wanted, studies, benchmark), look)
+        blocks += _benchmark(studies, benchmark, drawn(wanted, studies, benchmark), styles)
     return Section("Feature study", tuple(blocks))
 
 
@@ -184,7 +184,7 @@ def _backbones(studies: Sequence[Study]) -> Grid:
 
 
 def _benchmark(
-    studies: Sequence[Study], benchmark: str, names: Sequence[str], look: Mapping[str, Look]
+    studies: Sequence[Study], benchmark: str, names: Sequence[str], styles: Mapping[str, Style]
 ) -> Iterable[Block]:
     every = points(studies, benchmark, [method.name for method in methods(studies, benchmark)])
     overall = fit(every)
@@ -206,7 +206,7 @@ def _benchmark(
     chosen = [point for point in every if point.method in names]
     if chosen:
         picture = pictures.svg(
-            plots.scatter_figure(chosen, fits, look),
+            plots.scatter_figure(chosen, fits, styles),
             f"Average AUROC over ID accuracy of {', '.join(names)} with {len(studies)} backbones on {benchmark}; "
             "the table holds the numbers.",
         )
@@ -255,7 +255,10 @@ def _shown(method: MethodSummary) -> float:
 
 
 def as_csv(studies: Sequence[Study], benchmarks: Sequence[str]) -> str:
-    """ID accuracy and average AUROC as fractions: one row a benchmark, backbone and method; no accuracy is empty."""
+    """Return ID accuracy and average AUROC as fractions, one row a benchmark, backbone and method.
+
+    A cell is empty where there is no accuracy.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("benchmark", "backbone", "method", "id_accuracy", "auroc"))
@@ -270,7 +273,7 @@ def as_csv(studies: Sequence[Study], benchmarks: Sequence[str]) -> str:
 
 
 def metrics(studies: Sequence[Study]) -> dict[str, Any]:
-    """Backbone → benchmark → method → average AUROC, for `dvc metrics`."""
+    """Return backbone → benchmark → method → average AUROC, for `dvc metrics`."""
     return {
         study.backbone: {
             name: {m.name: {"auroc": round(m.auroc[AVERAGE].mean, 6)} for m in benchmark.methods}

@@ -64,9 +64,9 @@ def test_numbers_before_and_after(found: attack.Attack) -> None:
 
 def test_a_sentence_holds_the_no_encoder_against_what_does_without(found: attack.Attack) -> None:
     assert attack.sentences(found.result) == [
-        "How smooth changes move AUROC, in points: with the trained no encoder −50.00 (CLIPN-CTW); "
+        'How smooth changes move AUROC, in points: with the trained "No" text encoder −50.00 (CLIPN-CTW); '
         "without it −80.00 (1-NN) and −40.00 (MCM).",
-        "How patchy changes move AUROC, in points: with the trained no encoder −50.00 (CLIPN-CTW); "
+        'How patchy changes move AUROC, in points: with the trained "No" text encoder −50.00 (CLIPN-CTW); '
         "without it −20.00 (1-NN) and −40.00 (MCM).",
     ]
 

@@ -48,7 +48,7 @@ def measure(summary: BenchmarkSummary = SMALL, **further: bool) -> Measured:
 
 def section(measured: Measured, *, with_published: bool = False) -> Section:
     with plots.themed():
-        return benchmark.section(measured, plots.looks({"CLIPN-CTW": True}), with_published=with_published)
+        return benchmark.section(measured, plots.styles({"CLIPN-CTW": True}), with_published=with_published)
 
 
 def texts(section: Section, *roles: str) -> list[str]:
@@ -85,7 +85,7 @@ def test_facts_to_see_first() -> None:
     assert [(fact.name, fact.value, fact.note) for fact in facts.facts] == [
         ("Zero-shot ID accuracy", "75.00 %", "3 images of cats"),
         ("Best average AUROC", "81.00", "MSP, FPR95 25.00"),
-        ("Best with the trained no encoder", "80.00 ± 7.07", "CLIPN-CTW, FPR95 50.00 ± 0.00"),
+        ('Best with the trained "No" text encoder', "80.00 ± 7.07", "CLIPN-CTW, FPR95 50.00 ± 0.00"),
         ("OOD images", "6", "in 2 sets; 2 training seeds"),
     ]
 
@@ -104,13 +104,15 @@ def test_settings_are_stated() -> None:
     note = next(note for note in texts(found, "note") if note.startswith("AUROC (higher is better)"))
     assert "Logit scale 21.25, templates symbols (pairs for the models trained here)." in note
     assert "The model released was imported; it is measured with logit scale 100 and templates photo." in note
-    assert "FPR95 convention id-interpolated: ID is the positive class; the ROC curve is interpolated" in note
+    assert (
+        "FPR95 follows the convention id-interpolated: ID is the positive class; the ROC curve is interpolated" in note
+    )
 
 
 def test_validation_benchmarks_are_called_so() -> None:
     found = section(measure(validates=True))
     assert found.title == "Validation: small"
-    assert texts(found, "note")[0].startswith("Choices between combinations of scores are made on this benchmark")
+    assert texts(found, "note")[0].startswith("Combinations of scores are chosen on this benchmark")
 
 
 def test_what_was_chosen_elsewhere_is_one_more_sentence() -> None:

@@ -31,7 +31,7 @@ def found(tmp_path: Path) -> RobustnessResult:
 
 def section(found: RobustnessResult, *wanted: str) -> Section:
     with plots.themed():
-        return robustness.section([found], wanted, plots.looks(found.trained))
+        return robustness.section([found], wanted, plots.styles(found.trained))
 
 
 def grids(found: RobustnessResult, *wanted: str) -> list[Grid]:

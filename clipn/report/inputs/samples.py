@@ -50,15 +50,15 @@ def read(root: Path, name: str, count: int) -> list[Sample]:
 
 def _read_files(path: Path, keys: set[str]) -> dict[str, bytes]:
     """Return key → content of its image file."""
-    files: dict[str, bytes] = {}
+    found: dict[str, bytes] = {}
     for key, sample in tars.read(path):
         if key in keys:
             for extension, content in sample.items():
                 if f".{extension}" in images.SUFFIXES:
-                    files[key] = content
-            if len(files) == len(keys):
+                    found[key] = content
+            if len(found) == len(keys):
                 break
-    return files
+    return found
 
 
 def _class_names(path: Path) -> list[str]:

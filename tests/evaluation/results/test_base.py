@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 from pathlib import Path
@@ -129,3 +131,10 @@ def test_results_on_other_sets_are_refused(kind: str, tmp_path: Path) -> None:
         form.read_of(path, "large", SMALL)
     with pytest.raises(InvalidData, match=r"not \('small', 'cats', \('dogs',\)\)"):
         form.read_of(path, "small", BenchmarkParams(id="cats", ood=("dogs",)))
+
+
+def test_results_are_read_without_the_heavy_libraries() -> None:
+    heavy = {"torch", "scipy", "sklearn", "pandas", "matplotlib"}
+    code = "import sys, clipn.evaluation.results.study; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not heavy & set(done.stdout.split())

@@ -91,12 +91,12 @@ def roc_csv(curves: Mapping[str, tuple[Floats, Floats]]) -> str:
     """Return ROC curves of all OOD sets together as CSV text: one false positive rate a row, one method a column."""
     fpr, _ = next(iter(curves.values()))  # `roc` gives all curves at the same rates
     columns = (fpr, *(tpr for _, tpr in curves.values()))
-    return _csv(("fpr", *curves), ([f"{value:.4f}" for value in row] for row in zip(*columns, strict=True)))
+    return csv_text(("fpr", *curves), ([f"{value:.4f}" for value in row] for row in zip(*columns, strict=True)))
 
 
 def average_csv(benchmarks: Sequence[BenchmarkSummary]) -> str:
     """Return AUROC averaged over the OOD sets as CSV text, one row a benchmark and method."""
-    return _csv(
+    return csv_text(
         ("method", "auroc"),
         ((f"{b.name}: {m.name}", f"{m.auroc[AVERAGE].mean:.6f}") for b in benchmarks for m in b.methods),
     )
@@ -104,7 +104,7 @@ def average_csv(benchmarks: Sequence[BenchmarkSummary]) -> str:
 
 def auroc_csv(benchmarks: Sequence[BenchmarkSummary]) -> str:
     """Return AUROC per benchmark, method and set (and the average) as CSV text; no std for a single value."""
-    return _csv(
+    return csv_text(
         ("benchmark", "method", "set", "auroc_mean", "auroc_std"),
         (
             (b.name, m.name, name, f"{spread.mean:.6f}", "" if spread.std is None else f"{spread.std:.6f}")
@@ -117,7 +117,7 @@ def auroc_csv(benchmarks: Sequence[BenchmarkSummary]) -> str:
 
 def histograms_csv(histograms: Mapping[str, Histogram]) -> str:
     """Return histograms as CSV text, one row a method, kind of set and bin."""
-    return _csv(
+    return csv_text(
         ("method", "set_kind", "bin_centre", "density"),
         (
             (method, kind, f"{x:.6g}", f"{y:.6g}")
@@ -128,7 +128,8 @@ def histograms_csv(histograms: Mapping[str, Histogram]) -> str:
     )
 
 
-def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return rows as CSV text with lines that end in a newline alone."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

@@ -111,17 +111,17 @@ def _blocks(attack: Attack) -> Iterable[Block]:
     yield Text(result.benchmark, "heading")
     for sentence in sentences(result):
         yield Text(sentence, "lead")
-    moved = "; ".join(
-        f"{name}: cosine to the target {kind.cosine_before:.3f} before and {kind.cosine_after:.3f} after, mean "
-        f"change of a pixel {kind.change:.2f} of 255 grey levels"
+    moved = ". ".join(
+        f"{name.capitalize()}: cosine to the target {kind.cosine_before:.3f} before and {kind.cosine_after:.3f} after, "
+        f"mean change of a pixel {kind.change:.2f} of 255 grey levels"
         for name, kind in _kinds(result)
     )
     yield Text(
-        f"{result.images:,} OOD images were each moved towards the feature of an ID image, in {result.steps} steps "
-        "through the scored tower itself (arXiv 2303.05828); smooth changes are held to small image gradients, "
-        f"patchy ones are not. {moved}. AUROC in percent of ID images against the moved ones, mean ± standard "
-        "deviation over seeds. Without targets: the ID images that were moved towards are taken out of those that "
-        "the method was fitted on.",
+        f"{result.images:,} OOD images were changed in {result.steps} steps, each towards the feature of an ID image, "
+        "its target, in the same tower that is scored (arXiv 2303.05828). Smooth changes are held to small image "
+        f"gradients; patchy ones are not. {moved}. AUROC is that of ID images against the changed ones, in percent, "
+        "mean ± standard deviation over seeds. Without targets: the targets are taken out of the ID images that the "
+        "method was fitted on.",
         "note",
     )
     yield Grid(

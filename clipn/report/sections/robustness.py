@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,16 +178,16 @@ def _names(result: RobustnessResult) -> Grid:
 
 def as_csv(benchmarks: Sequence[RobustnessResult]) -> str:
     """Return AUROC of every method under every condition as fractions, mean and deviation over seeds."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("benchmark", "change", "method", "auroc_mean", "auroc_std"))
+    return curves.csv_text(("benchmark", "change", "method", "auroc_mean", "auroc_std"), _csv_rows(benchmarks))
+
+
+def _csv_rows(benchmarks: Sequence[RobustnessResult]) -> Iterable[Sequence[str]]:
     for result in benchmarks:
         for change, condition in result.conditions.items():
             for method, measured in sorted(condition.methods.items()):
-                spread = Spread(measured.auroc)
-                std = "" if spread.std is None else f"{spread.std:.6f}"
-                writer.writerow((result.benchmark, change, method, f"{spread.mean:.6f}", std))
-    return text.getvalue()
+                auroc = Spread(measured.auroc)
+                std = "" if auroc.std is None else f"{auroc.std:.6f}"
+                yield result.benchmark, change, method, f"{auroc.mean:.6f}", std
 
 
 def metrics(benchmarks: Sequence[RobustnessResult]) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -259,17 +257,16 @@ def as_csv(studies: Sequence[Study], benchmarks: Sequence[str]) -> str:
 
     A cell is empty where there is no accuracy.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("benchmark", "backbone", "method", "id_accuracy", "auroc"))
+    return curves.csv_text(("benchmark", "backbone", "method", "id_accuracy", "auroc"), _csv_rows(studies, benchmarks))
+
+
+def _csv_rows(studies: Sequence[Study], benchmarks: Sequence[str]) -> Iterable[Sequence[str]]:
     for benchmark in benchmarks:
         for study in studies:
             for method in study.benchmarks[benchmark].methods:
                 accuracy = study.accuracy(benchmark, method)
                 shown = "" if accuracy is None else f"{accuracy:.6f}"
-                auroc = f"{method.auroc[AVERAGE].mean:.6f}"
-                writer.writerow((benchmark, study.backbone, method.name, shown, auroc))
-    return text.getvalue()
+                yield benchmark, study.backbone, method.name, shown, f"{method.auroc[AVERAGE].mean:.6f}"
 
 
 def metrics(studies: Sequence[Study]) -> dict[str, Any]:

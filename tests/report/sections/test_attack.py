@@ -59,7 +59,7 @@ def test_numbers_before_and_after(found: attack.Attack) -> None:
     note = " ".join(block.text for block in section.blocks if isinstance(block, Text) and block.role == "note")
     assert "8 OOD images" in note
     assert "in 250 steps" in note
-    assert "smooth: cosine to the target 0.250 before and 0.875 after, mean change of a pixel 1.50 of 255" in note
+    assert "Smooth: cosine to the target 0.250 before and 0.875 after, mean change of a pixel 1.50 of 255" in note
 
 
 def test_a_sentence_holds_the_no_encoder_against_what_does_without(found: attack.Attack) -> None:

@@ -27,6 +27,9 @@ STAGES = Path("reports/stages")
 SUMMARY = Path("reports/metrics.json")
 RESULTS = Path("reports/results.md")
 REPORT = Path("reports/report.html")
+HEADLINE = Path("reports/headline.json")
+OVERVIEW = Path("reports/overview.png")
+PLOTS = Path("reports/plots")
 
 
 def model(seed: int) -> Path:

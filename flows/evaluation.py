@@ -10,11 +10,12 @@ from typing import Any
 import pyarrow.parquet as pq
 from prefect.artifacts import create_table_artifact
 
-from clipn import config, metrics, paths
+from clipn import config, paths
 from clipn.config import Params
 from clipn.evaluation import duplicates
 from clipn.evaluation.benchmark import Evaluation
 from clipn.evaluation.evidence import Sets, Sources
+from clipn.evaluation.results.benchmark import BenchmarkMetrics
 from clipn.evaluation.stores import evaluate
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
@@ -136,30 +137,30 @@ def score(
         model: folder of the no encoder; None for methods that need none.
     """
     result = measure(params, benchmark, methods, model, leave_out=params.overlap.leave_out)
+    values = BenchmarkMetrics(**result.metrics, **(marks or {}))
     with files.atomic_path(paths.SCORES / benchmark / f"{label}.parquet") as path:
         pq.write_table(result.scores, path)
-    files.write_json(paths.METRICS / benchmark / f"{label}.json", {**result.metrics, **(marks or {})})
-    show(f"evaluate-{benchmark}-{label}", f"{benchmark}, {label}", result.metrics)
-    dropped = {"duplicate": count} if (count := sum(result.metrics["left_out"].values())) else {}
-    counts = {"images": result.scores.num_rows, "methods": len(result.metrics["methods"]), "dropped": dropped}
-    return {"counts": counts, "skipped": result.metrics["skipped"]}
+    values.write(paths.METRICS / benchmark / f"{label}.json")
+    show(f"evaluate-{benchmark}-{label}", f"{benchmark}, {label}", values)
+    dropped = {"duplicate": count} if (count := sum(values.left_out.values())) else {}
+    counts = {"images": result.scores.num_rows, "methods": len(values.methods), "dropped": dropped}
+    return {"counts": counts, "skipped": values.skipped}
 
 
-def show(key: str, title: str, values: dict[str, Any]) -> None:
-    """A result as a table in the Prefect UI."""
-    fpr95 = metrics.fpr95_key(values["fpr_convention"])
-    accuracy = values["id_accuracy"]
+def show(key: str, title: str, values: BenchmarkMetrics) -> None:
+    """Show a result as a table in the Prefect UI."""
+    accuracy = values.id_accuracy
     create_table_artifact(
         key=key.lower().replace("_", "-"),
         table=[
             {
-                "method": method,
+                "method": name,
                 "OOD set": ood,
-                "AUROC": f"{100 * numbers['auroc']:.2f}",
-                "FPR95": f"{100 * numbers[fpr95]:.2f}",
+                "AUROC": f"{100 * measures.auroc:.2f}",
+                "FPR95": f"{100 * getattr(measures, values.fpr_key):.2f}",
             }
-            for method, result in values["methods"].items()
-            for ood, numbers in [*result["ood"].items(), ("average", result["average"])]
+            for name, method in values.methods.items()
+            for ood, measures in [*method.ood.items(), ("average", method.average)]
         ],
         description=f"{title}: percent" + ("" if accuracy is None else f", ID accuracy {100 * accuracy:.2f}"),
     )

@@ -2,135 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clipn.config import BenchmarkParams, ReportParams
-from clipn.report import curves, gather, summary
-from clipn.report.gather import Asked, Results
+from clipn import paths
+from clipn.config import Params
+from clipn.errors import InvalidData
+from clipn.report import curves, summary
+from clipn.report.part import Part
 from clipn.report.render import markdown, overview, page, plots
-from clipn.report.render.document import Section
-from clipn.report.sections import appendix, attack, benchmark, published, robustness, study
+from clipn.report.sections import appendix, attack, benchmarks, introduction, published, robustness, study
 from clipn.utils.files import atomic_path, write_json, write_text
 
+PARTS: tuple[type[Part], ...] = (
+    study.Studies,
+    attack.Attacks,
+    robustness.RobustnessOfBenchmarks,
+    published.Elsewhere,
+)
+"""What follows the results of the benchmarks, in this order. A new part is one more entry."""
 
-def build(
-    names: Sequence[str],
-    benchmarks: Mapping[str, BenchmarkParams],
-    seeds: Sequence[int],
-    report: ReportParams,
-    root: Path = Path(),
-    imported: Sequence[str] = (),
-    *,
-    studies: Sequence[str] = (),
-    study_benchmarks: Sequence[str] = (),
-    attacks: Sequence[str] = (),
-    robust: Sequence[str] = (),
-) -> dict[str, Any]:
+
+def build(params: Params, root: Path = Path()) -> dict[str, Any]:
     """Read what the earlier stages left under `root` and write everything in `reports/` that sums it up.
 
     Written: `metrics.json`, `headline.json` (a few of them, of the first benchmark), `results.md`,
     `report.html`, `overview.png`, and `plots/` with `roc/` and `histograms/` (a file for each
     benchmark; ROC curves of the seeds are averaged at equal false positive rate, histograms are those
-    of the first seed), `auroc.csv`, `average.csv`, and where there are such results `study.csv` and
-    `robustness.csv`.
+    of the first seed), `auroc.csv`, `average.csv`, and what `PARTS` have of their own.
 
     Args:
-        names: of the benchmarks that were evaluated. Those that others are validated on follow these; the first
-            one is shown in `overview.png`.
-        benchmarks: name → its sets.
-        seeds: of the training runs, each with metrics, scores and a training log.
-        report: title, methods to draw, and whether to show published tables.
+        params: of the pipeline. What is shown are the benchmarks of `evaluate.benchmarks`, those of `PARTS`, the
+            training runs of `train.seeds`; title and methods to draw are those of `report`.
         root: the project's folder.
-        imported: names of the imported models that were evaluated too.
-        studies: names of the backbones of the feature study.
-        study_benchmarks: those that they were measured on.
-        attacks: benchmarks whose OOD images were moved towards ID.
-        robust: benchmarks whose images were corrupted and classes renamed.
 
     Returns:
         `metrics` (content of metrics.json), `headline` (benchmark → sentences), `outputs` (paths below `root`).
 
     Raises:
-        InvalidData: a model's file is missing, a method is missing in one seed, no method was measured, or a file
-            is damaged or of other sets.
+        InvalidData: a model's file is missing, a method is missing in one seed, no method was measured, a file
+            is damaged or of other sets, or a benchmark is called like a part.
         InvalidParams: a benchmark is validated on one that was not evaluated.
-        MissingInput: an evaluation set, the numbers of its duplicates, or a result of `studies`, `attacks` or
-            `robust` is missing.
+        MissingInput: an evaluation set, the numbers of its duplicates, or a result of a part is missing.
         NonFinite: an input holds NaN or an infinity.
     """
-    asked = Asked(names, benchmarks, seeds, imported, studies, study_benchmarks, attacks, robust, wanted=report.curves)
-    results = gather.read(root, asked)
-    summaries = [measured.summary for measured in results.benchmarks.values()]
-    with plots.themed():
-        sections = _sections(results, asked, report.published)
-    texts = {
-        **_plot_data(results, asked),
-        "reports/results.md": markdown.render(report.title, sections),
-        "reports/report.html": page.render(report.title, sections),
-    }
-    first = summaries[0]
-    own = [name for name in curves.drawn_of(report.curves, first) if first.by_name[name].imported is None]
-    picture = overview.draw(report.title, first, own, results.samples)
+    _check_names(params.evaluate.benchmarks)
+    evaluated = benchmarks.Benchmarks.read(root, params)
+    further = [part.read(root, params) for part in PARTS]
+    parts: list[Part] = [evaluated, *further]
+    more = appendix.Appendix.read(root, params, parts, evaluated.summaries)
 
-    metrics = _metrics(results, summaries)
-    write_json(root / "reports/metrics.json", metrics)
-    write_json(root / "reports/headline.json", summary.headline(first, curves.drawn_of(report.curves, first)))
-    for name, text in texts.items():
-        write_text(root / name, text)
-    with atomic_path(root / "reports/overview.png") as temporary:
+    styles = plots.styles({name: trained for part in parts for name, trained in part.drawn().items()})
+    with plots.themed():
+        sections = [section for part in parts for section in part.sections(styles)] + more.sections()
+    texts = {
+        **{paths.PLOTS / name: text for part in parts for name, text in part.plot_data().items()},
+        paths.RESULTS: markdown.render(params.report.title, sections, introduction.PARAGRAPHS),
+        paths.REPORT: page.render(params.report.title, sections, introduction.PARAGRAPHS),
+    }
+    first = evaluated.summaries[0]
+    drawn = curves.drawn_of(params.report.curves, first)
+    own = [name for name in drawn if first.by_name[name].imported is None]
+    picture = overview.draw(params.report.title, first, own, more.samples)
+
+    metrics = evaluated.metrics() | {part.KEY: values for part in further if (values := part.metrics())}
+    write_json(root / paths.SUMMARY, metrics)
+    write_json(root / paths.HEADLINE, summary.headline(first, drawn))
+    for path, text in texts.items():
+        write_text(root / path, text)
+    with atomic_path(root / paths.OVERVIEW) as temporary:
         temporary.write_bytes(picture)
     return {
         "metrics": metrics,
-        "headline": {name: list(measured.sentences) for name, measured in results.benchmarks.items()},
-        "outputs": ["reports/metrics.json", "reports/headline.json", *texts, "reports/overview.png"],
+        "headline": {name: list(measured.sentences) for name, measured in evaluated.measured.items()},
+        "outputs": [str(path) for path in (paths.SUMMARY, paths.HEADLINE, *texts, paths.OVERVIEW)],
     }
 
 
-def _sections(results: Results, asked: Asked, with_published: bool) -> list[Section]:
-    """The whole report; within `plots.themed()`."""
-    look = plots.looks(results.drawn(asked))
-    found = [benchmark.section(m, look, with_published=with_published) for m in results.benchmarks.values()]
-    if results.studies:
-        found.append(study.section(results.studies, asked.study_benchmarks, asked.wanted, look))
-    if results.attacks:
-        found.append(attack.section(results.attacks))
-    if results.robust:
-        found.append(robustness.section(results.robust, asked.wanted, look))
-    if with_published:
-        found += published.elsewhere(results.benchmarks)
-    found.append(appendix.images([m.summary for m in results.benchmarks.values()], results.samples))
-    if results.training:
-        found.append(appendix.training(results.training))
-    if results.stages:
-        found.append(appendix.stages(results.stages))
-    return found
-
-
-def _plot_data(results: Results, asked: Asked) -> dict[str, str]:
-    """Path → CSV text."""
-    summaries = [measured.summary for measured in results.benchmarks.values()]
-    drawn = {name: measured.drawn for name, measured in results.benchmarks.items()}
-    found = {
-        **{f"roc/{name}.csv": curves.roc_csv(d.roc) for name, d in drawn.items()},
-        **{f"histograms/{name}.csv": curves.histograms_csv(d.histograms) for name, d in drawn.items()},
-        "average.csv": curves.average_csv(summaries),
-        "auroc.csv": curves.auroc_csv(summaries),
-    }
-    if results.studies:
-        found["study.csv"] = study.as_csv(results.studies, asked.study_benchmarks)
-    if results.robust:
-        found["robustness.csv"] = robustness.as_csv(results.robust)
-    return {f"reports/plots/{name}": text for name, text in found.items()}
-
-
-def _metrics(results: Results, summaries: Sequence[summary.BenchmarkSummary]) -> dict[str, Any]:
-    found: dict[str, Any] = summary.metrics(summaries)
-    if results.studies:
-        found["study"] = study.metrics(results.studies)
-    if results.attacks:
-        found["attack"] = attack.metrics(results.attacks)
-    if results.robust:
-        found["robustness"] = robustness.metrics(results.robust)
-    return found
+def _check_names(names: Sequence[str]) -> None:
+    """Refuse a benchmark whose metrics would be those of a part."""
+    for part in PARTS:
+        if part.KEY in names:
+            raise InvalidData(f"no benchmark can be called {part.KEY!r}, a key of reports/metrics.json; rename it")

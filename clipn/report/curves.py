@@ -33,21 +33,21 @@ class Histogram:
 
 
 def drawn(wanted: Sequence[str], measured: Mapping[str, float]) -> tuple[str, ...]:
-    """Which of the `measured` methods (name → average AUROC) are drawn: those wanted, else the best few."""
+    """Return which of the `measured` methods (name → average AUROC) are drawn: those wanted, else the best few."""
     if chosen := tuple(name for name in wanted if name in measured):
         return chosen
     return tuple(sorted(measured, key=lambda name: -measured[name])[:MOST_DRAWN])
 
 
 def drawn_of(wanted: Sequence[str], benchmark: BenchmarkSummary) -> tuple[str, ...]:
-    """The same of one benchmark's rows; with a method those of imported models that use it."""
+    """Return which rows of one benchmark are drawn: with a method also those of imported models that use it."""
     own = drawn(wanted, {method.name: method.auroc[AVERAGE].mean for method in benchmark.own_methods})
     others = [method.name for method in benchmark.methods if method.imported and method.base in own]
     return (*own, *others)
 
 
 def roc(runs: Sequence[Scores], points: int = ROC_POINTS) -> tuple[Floats, Floats]:
-    """ROC curve with ID as the positive class, averaged over seeds at equal false positive rate.
+    """Return the ROC curve with ID as the positive class, averaged over seeds at equal false positive rate.
 
     Curves are averaged instead of pooling the scores, since those of different seeds need not be of
     the same scale.
@@ -66,7 +66,7 @@ def roc(runs: Sequence[Scores], points: int = ROC_POINTS) -> tuple[Floats, Float
 
 
 def histogram(scores: Scores, bins: int = BINS) -> Histogram:
-    """Histograms of ID and OOD scores over the same bins.
+    """Return histograms of ID and OOD scores over the same bins.
 
     The bins span the middle 99 % of all scores; what lies outside is counted in the outermost ones,
     so that single extreme scores do not squeeze everything else into one bin.
@@ -83,28 +83,28 @@ def histogram(scores: Scores, bins: int = BINS) -> Histogram:
 
 
 def thin(values: Floats, points: int = TRAINING_POINTS) -> Floats:
-    """Means of at most `points` consecutive groups of nearly equal size of `values` [steps]."""
+    """Return the means of at most `points` consecutive groups of nearly equal size of `values` [steps]."""
     return np.array([group.mean() for group in np.array_split(values, min(points, len(values)))])
 
 
 def roc_csv(curves: Mapping[str, tuple[Floats, Floats]]) -> str:
-    """Method → ROC curve, all OOD sets together, as CSV text: one false positive rate a row, one method a column."""
+    """Return ROC curves of all OOD sets together as CSV text: one false positive rate a row, one method a column."""
     fpr, _ = next(iter(curves.values()))  # `roc` gives all curves at the same rates
     columns = (fpr, *(tpr for _, tpr in curves.values()))
-    return _csv(("fpr", *curves), ([f"{value:.4f}" for value in row] for row in zip(*columns, strict=True)))
+    return csv_text(("fpr", *curves), ([f"{value:.4f}" for value in row] for row in zip(*columns, strict=True)))
 
 
 def average_csv(benchmarks: Sequence[BenchmarkSummary]) -> str:
-    """AUROC averaged over the OOD sets, one row a benchmark and method, as CSV text."""
-    return _csv(
+    """Return AUROC averaged over the OOD sets as CSV text, one row a benchmark and method."""
+    return csv_text(
         ("method", "auroc"),
         ((f"{b.name}: {m.name}", f"{m.auroc[AVERAGE].mean:.6f}") for b in benchmarks for m in b.methods),
     )
 
 
 def auroc_csv(benchmarks: Sequence[BenchmarkSummary]) -> str:
-    """AUROC per benchmark, method and set (and the average), as CSV text; no std for a single value."""
-    return _csv(
+    """Return AUROC per benchmark, method and set (and the average) as CSV text; no std for a single value."""
+    return csv_text(
         ("benchmark", "method", "set", "auroc_mean", "auroc_std"),
         (
             (b.name, m.name, name, f"{spread.mean:.6f}", "" if spread.std is None else f"{spread.std:.6f}")
@@ -116,8 +116,8 @@ def auroc_csv(benchmarks: Sequence[BenchmarkSummary]) -> str:
 
 
 def histograms_csv(histograms: Mapping[str, Histogram]) -> str:
-    """Method → histograms, as CSV text."""
-    return _csv(
+    """Return histograms as CSV text, one row a method, kind of set and bin."""
+    return csv_text(
         ("method", "set_kind", "bin_centre", "density"),
         (
             (method, kind, f"{x:.6g}", f"{y:.6g}")
@@ -128,7 +128,8 @@ def histograms_csv(histograms: Mapping[str, Histogram]) -> str:
     )
 
 
-def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return rows as CSV text with lines that end in a newline alone."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

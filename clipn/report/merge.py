@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from clipn import scores
+from clipn import paths, scores
 from clipn.errors import InvalidData
-from clipn.report.inputs.metrics import MEASURES, Run
+from clipn.evaluation.results.benchmark import MEASURES, BenchmarkMetrics
 from clipn.report.summary import (
     AVERAGE,
     GROUPS,
@@ -18,15 +18,14 @@ from clipn.report.summary import (
     Spread,
 )
 
-RESERVED = ("attack", "robustness", "study")
-"""Keys of `reports/metrics.json` that stand beside those of the benchmarks."""
 
-
-def summarise(baselines: Run, runs: Sequence[Run], imported: Sequence[Run] = ()) -> BenchmarkSummary:
+def summarise(
+    baselines: BenchmarkMetrics, runs: Sequence[BenchmarkMetrics], imported: Sequence[BenchmarkMetrics] = ()
+) -> BenchmarkSummary:
     """Bring together what was measured on one benchmark.
 
     Args:
-        baselines: the methods without the no encoder.
+        baselines: the methods without the "No" text encoder.
         runs: those with it, one run for each seed.
         imported: those with it, one run for each imported model.
 
@@ -81,31 +80,30 @@ def require_methods(benchmark: BenchmarkSummary) -> None:
         )
 
 
-def row_name(method: str, run: Run) -> str:
-    """What a method is called in tables and plots: `CLIPN-ATD`, or `CLIPN-ATD (NAME)` with an imported model."""
+def row_name(method: str, run: BenchmarkMetrics) -> str:
+    """Return a method's name in tables and plots: `CLIPN-ATD`, or `CLIPN-ATD (NAME)` with an imported model."""
     return method if run.imported is None else f"{method} ({run.imported})"
 
 
 def place(method: MethodSummary) -> tuple[Any, ...]:
-    """What methods are sorted by."""
+    """Return what methods are sorted by."""
     return GROUPS.index(method.group), method.imported or "", *rank(method.base)
 
 
 def rank(score: str) -> tuple[int, str, str]:
-    """What scores are sorted by: their place in `scores.REGISTRY`, then their names."""
+    """Return what scores are sorted by: their place in `scores.REGISTRY`, then their names."""
     order = {name: i for i, name in enumerate(scores.REGISTRY)}
     return order.get(score, len(order)), score.casefold(), score
 
 
-def _check_names(baselines: Run) -> None:
-    name = baselines.benchmark
+def _check_names(baselines: BenchmarkMetrics) -> None:
     if AVERAGE in baselines.ood:
-        raise InvalidData(f"benchmark {name!r}: no set can be called {AVERAGE!r}; rename it in params.yaml")
-    if name in RESERVED:
-        raise InvalidData(f"no benchmark can be called {name!r}, a key of reports/metrics.json; rename it")
+        raise InvalidData(
+            f"benchmark {baselines.benchmark!r}: no set can be called {AVERAGE!r}; rename it in params.yaml"
+        )
 
 
-def _check_alike(first: Run, run: Run) -> None:
+def _check_alike(first: BenchmarkMetrics, run: BenchmarkMetrics) -> None:
     if absent := sorted(first.methods.keys() ^ run.methods.keys()):
         raise InvalidData(f"{_file(run)} and {first.model}.json do not share {', '.join(absent)}; run 'dvc repro'")
     _check_settings(first, run, ("fpr_convention", "logit_scale", "templates", "images", "leave_out", "left_out"))
@@ -114,7 +112,7 @@ def _check_alike(first: Run, run: Run) -> None:
             raise InvalidData(f"{_file(run)}: methods.{name}.needs differs from {first.model}.json; run 'dvc repro'")
 
 
-def _check_settings(first: Run, run: Run, names: Sequence[str]) -> None:
+def _check_settings(first: BenchmarkMetrics, run: BenchmarkMetrics, names: Sequence[str]) -> None:
     for name in names:
         if getattr(first, name) != getattr(run, name):
             raise InvalidData(
@@ -123,11 +121,11 @@ def _check_settings(first: Run, run: Run, names: Sequence[str]) -> None:
             )
 
 
-def _file(run: Run) -> str:
-    return f"reports/metrics/{run.benchmark}/{run.model}.json"
+def _file(run: BenchmarkMetrics) -> str:
+    return str(paths.METRICS / run.benchmark / f"{run.model}.json")
 
 
-def _method(name: str, runs: Sequence[Run]) -> MethodSummary:
+def _method(name: str, runs: Sequence[BenchmarkMetrics]) -> MethodSummary:
     results = [run.methods[name] for run in runs]
     ood = runs[0].ood
 

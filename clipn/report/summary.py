@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from clipn.report.inputs.metrics import Calibration
+from clipn.evaluation.results.benchmark import Calibration
 
 AVERAGE = "average"
 GROUPS = (
     "Class names",
-    "Class names and a trained no encoder",
+    'Class names and a trained "No" text encoder',
     "Class names and a word list",
     "ID images",
     "ID images with labels",
-    "More than one of no encoder, word list and ID images",
+    'More than one of "No" text encoder, word list and ID images',
 )
 """What methods need, from little to much."""
 
@@ -33,17 +33,17 @@ class Spread:
 
     @property
     def std(self) -> float | None:
-        """Sample standard deviation (n - 1); None for a single value."""
+        """Return the sample standard deviation (n - 1); None for a single value."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
 
 def percent(spread: Spread) -> str:
-    """The mean in percent, with the deviation where there is one: `80.00 ± 5.00`."""
+    """Return the mean in percent, with the deviation where there is one: `80.00 ± 5.00`."""
     return f"{100 * spread.mean:.2f}" + ("" if spread.std is None else f" ± {100 * spread.std:.2f}")
 
 
 def signed(points: float) -> str:
-    """A difference with its sign: `+1.20`, `−0.30`."""
+    """Return a difference with its sign: `+1.20`, `−0.30`."""
     return f"{points:+.2f}".replace("-", "−")
 
 
@@ -64,7 +64,7 @@ class MethodSummary:
     """The score's own name."""
     needs: frozenset[str]
     measures: Mapping[str, Mapping[str, Spread]]
-    """One of `inputs.MEASURES` → OOD set, and last the average over the sets of each seed → values."""
+    """A field of `results.benchmark.Measures` → OOD set, and last the average over the sets of each seed → values."""
     fpr_key: str
     """Which of the measures is FPR95 in the convention of the benchmark."""
     id_accuracy: Spread | None = None
@@ -131,7 +131,7 @@ class BenchmarkSummary:
 
     @property
     def own_methods(self) -> tuple[MethodSummary, ...]:
-        """Those that were not measured with an imported model."""
+        """Return the methods that were not measured with an imported model."""
         return tuple(method for method in self.methods if method.imported is None)
 
     @property
@@ -144,7 +144,10 @@ class BenchmarkSummary:
 
 
 def group(needs: frozenset[str]) -> str:
-    """Which of `GROUPS` a method belongs to; two of no encoder, word list and ID images make a combination."""
+    """Return which of `GROUPS` a method belongs to.
+
+    Two of "No" text encoder, word list and ID images make a combination.
+    """
     if len(needs & {"no", "words"}) + bool(needs & {"images", "labels"}) > 1:
         return GROUPS[5]
     for need, name in (("no", GROUPS[1]), ("words", GROUPS[2]), ("labels", GROUPS[4]), ("images", GROUPS[3])):
@@ -154,12 +157,12 @@ def group(needs: frozenset[str]) -> str:
 
 
 def best(methods: Sequence[MethodSummary]) -> MethodSummary:
-    """The one with the highest average AUROC; of several the first."""
+    """Return the method with the highest average AUROC; of several the first."""
     return max(methods, key=lambda method: method.auroc[AVERAGE].mean)
 
 
 def headline(benchmark: BenchmarkSummary, names: Sequence[str]) -> dict[str, Any]:
-    """The few figures that experiments are compared by: averages over the OOD sets and seeds, as fractions.
+    """Return the few figures that experiments are compared by: averages over OOD sets and seeds, as fractions.
 
     The convention of FPR95 is a value here: in the keys it would make each a column wider than its numbers are long.
 
@@ -167,19 +170,19 @@ def headline(benchmark: BenchmarkSummary, names: Sequence[str]) -> dict[str, Any
         benchmark: where they were measured.
         names: of some of its methods.
     """
-    found: dict[str, Any] = {"fpr_convention": benchmark.fpr_convention}
+    figures: dict[str, Any] = {"fpr_convention": benchmark.fpr_convention}
     if benchmark.id_accuracy is not None:
-        found["id_accuracy"] = round(benchmark.id_accuracy, 4)
+        figures["id_accuracy"] = round(benchmark.id_accuracy, 4)
     for name in names:
         method = benchmark.by_name[name]
         measured = {"auroc": method.auroc, "fpr95": method.fpr95}
-        found[name] = {key: round(spreads[AVERAGE].mean, 4) for key, spreads in measured.items()}
-    return found
+        figures[name] = {key: round(spreads[AVERAGE].mean, 4) for key, spreads in measured.items()}
+    return figures
 
 
 def metrics(benchmarks: Sequence[BenchmarkSummary]) -> dict[str, Any]:
-    """Every average there is: means over seeds as fractions, rounded to six digits."""
-    found: dict[str, Any] = {}
+    """Return every average there is: means over seeds as fractions, rounded to six digits."""
+    averages: dict[str, Any] = {}
     for benchmark in benchmarks:
         values: dict[str, Any] = {}
         if benchmark.id_accuracy is not None:
@@ -191,5 +194,5 @@ def metrics(benchmarks: Sequence[BenchmarkSummary]) -> dict[str, Any]:
                 key: {name: round(spread.mean, 6) for name, spread in method.measures[key].items()}
                 for key in ("auroc", benchmark.fpr_key)
             }
-        found[benchmark.name] = values
-    return found
+        averages[benchmark.name] = values
+    return averages

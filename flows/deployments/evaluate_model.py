@@ -17,6 +17,7 @@ from prefect.states import Completed, Failed
 from clipn import config, scores
 from clipn.config import Params
 from clipn.errors import ClipnError, InvalidParams
+from clipn.evaluation.results.benchmark import BenchmarkMetrics
 from clipn.models import no_encoder
 from clipn.project.params import read_params
 from clipn.utils import files
@@ -45,7 +46,7 @@ def evaluate_model(model: str, benchmarks: list[str] | None = None) -> State[Non
             with files.atomic_path(out / f"{name}.parquet") as path:
                 pq.write_table(result.scores, path)
             files.write_json(out / f"{name}.json", {**result.metrics, "model": model})
-            evaluation.show(f"model-{_label(folder)}-{name}", f"{name}, {model}", result.metrics)
+            evaluation.show(f"model-{_label(folder)}-{name}", f"{name}, {model}", BenchmarkMetrics(**result.metrics))
             get_run_logger().info("%s: %d images scored, see %s", name, result.scores.num_rows, out / f"{name}.json")
     except ClipnError as error:
         return Failed(message=str(error))

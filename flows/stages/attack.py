@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from prefect.artifacts import create_table_artifact
 
 from clipn import paths
 from clipn.evaluation.attack import study
+from clipn.evaluation.results.attack import AttackResult
 from clipn.project.params import read_params
 from clipn.utils import files
 from flows.evaluation import Bench, left_out
@@ -36,17 +38,17 @@ def run(benchmark: str) -> dict[str, Any]:
     )
     with files.atomic_folder(paths.ATTACK / benchmark) as folder:
         attacked.write(folder)
-    report = {
-        "benchmark": benchmark,
-        "id": sets.id,
-        "ood": list(sets.ood),
-        "images": len(attacked.pairs),
-        "steps": options.steps,
-        "seeds": bench.seeds,
-        "kinds": attacked.kinds,
-    }
-    files.write_json(paths.ATTACKS / f"{benchmark}.json", report)
-    _show(report)
+    result = AttackResult(
+        benchmark=benchmark,
+        id=sets.id,
+        ood=sets.ood,
+        images=len(attacked.pairs),
+        steps=options.steps,
+        seeds=tuple(bench.seeds),
+        kinds=dict(attacked.kinds),
+    )
+    result.write(paths.ATTACKS / f"{benchmark}.json")
+    _show(result)
     return {
         "counts": {"images": len(attacked.pairs), "kinds": len(attacked.kinds), "methods": len(bench.panel.methods)},
         "skipped": dict(bench.panel.skipped),
@@ -54,24 +56,24 @@ def run(benchmark: str) -> dict[str, Any]:
     }
 
 
-def _show(report: dict[str, Any]) -> None:
-    """The result as a table in the Prefect UI."""
+def _show(result: AttackResult) -> None:
+    """Show the result as a table in the Prefect UI."""
     create_table_artifact(
-        key=f"attack-{report['benchmark']}".lower().replace("_", "-"),
+        key=f"attack-{result.benchmark}".lower().replace("_", "-"),
         table=[
             {
-                "change": kind,
+                "change": name,
                 "method": method,
-                "before": _percent(numbers["before"]),
-                "after": _percent(numbers["after"]),
-                "targets left out": _percent(numbers.get("after_without_targets", [])),
+                "before": _percent(attacked.before),
+                "after": _percent(attacked.after),
+                "targets left out": _percent(attacked.after_without_targets or ()),
             }
-            for kind, result in report["kinds"].items()
-            for method, numbers in result["methods"].items()
+            for name, kind in result.kinds.items()
+            for method, attacked in kind.methods.items()
         ],
-        description=f"{report['benchmark']}: AUROC in percent, {report['images']} moved OOD images, mean of seeds",
+        description=f"{result.benchmark}: AUROC in percent, {result.images} moved OOD images, mean of seeds",
     )
 
 
-def _percent(auroc: list[float]) -> str:
+def _percent(auroc: Sequence[float]) -> str:
     return f"{100 * sum(auroc) / len(auroc):.2f}" if auroc else ""

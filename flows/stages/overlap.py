@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from clipn import config, paths
 from clipn.evaluation import overlap
-from clipn.evaluation.duplicates import ID, TRAINING
+from clipn.evaluation.results.overlap import Duplicates, OverlapResult, SetOverlap
 from clipn.features.lookup import Images
 from clipn.features.store import FeatureStore
 from clipn.project.params import read_params
@@ -39,26 +38,28 @@ def run(benchmark: str) -> dict[str, Any]:
     )
     with files.atomic_folder(paths.OVERLAP / benchmark) as folder:
         overlap.write(found, folder)
-    files.write_json(
-        paths.OVERLAPS / f"{benchmark}.json",
-        {
-            "benchmark": benchmark,
-            "id": sets.id,
-            "ood": list(sets.ood),
-            "threshold": params.overlap.threshold,
-            "sets": found.counts,
-        },
+    result = OverlapResult(
+        benchmark=benchmark,
+        id=sets.id,
+        ood=sets.ood,
+        threshold=params.overlap.threshold,
+        sets={name: SetOverlap(**counts) for name, counts in found.counts.items()},
     )
-    return {"counts": {"in": sum(counts["images"] for counts in found.counts.values()), **_totals(found.counts)}}
+    result.write(paths.OVERLAPS / f"{benchmark}.json")
+    return {"counts": {"in": sum(of_set.images for of_set in result.sets.values()), **_totals(result)}}
 
 
 def _images(features: Path, folder: Path, shards: Path) -> Images:
     return Images(FeatureStore.open(features), folder / "manifest.parquet", shards)
 
 
-def _totals(counts: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
-    """Images with a duplicate, over all sets."""
-    totals = {}
-    for other, name in ((ID, "duplicates of ID images"), (TRAINING, "duplicates of training images")):
-        totals[name] = sum(sum(of_set[other].values()) for of_set in counts.values() if other in of_set)
-    return totals
+def _totals(result: OverlapResult) -> dict[str, int]:
+    """Count the images that have a duplicate, over all sets."""
+    return {
+        "duplicates of ID images": sum(_with_duplicate(of_set.id) for of_set in result.sets.values()),
+        "duplicates of training images": sum(_with_duplicate(of_set.training) for of_set in result.sets.values()),
+    }
+
+
+def _with_duplicate(duplicates: Duplicates | None) -> int:
+    return duplicates.exact + duplicates.near if duplicates else 0

@@ -15,16 +15,6 @@ from flows.runtime.stage import stage
 def run() -> dict[str, Any]:
     """Average over seeds, compare, lay out the tables, draw the plots."""
     params = read_params()
-    report.build(
-        params.evaluate.benchmarks,
-        params.benchmarks,
-        params.train.seeds,
-        params.report,
-        imported=params.evaluate.imported,
-        studies=tuple(params.study.backbones),
-        study_benchmarks=params.study.benchmarks,
-        attacks=params.attack.benchmarks,
-        robust=params.robustness.benchmarks,
-    )
+    report.build(params)
     create_markdown_artifact(paths.RESULTS.read_text(encoding="utf-8"), key="results", description=params.report.title)
     return {"counts": {"benchmarks": len(params.evaluate.benchmarks), "seeds": len(params.train.seeds)}}

@@ -10,12 +10,12 @@ from prefect.artifacts import create_table_artifact
 from clipn import paths
 from clipn.config import RobustnessParams
 from clipn.evaluation import corruptions, robustness
+from clipn.evaluation.results.robustness import RobustnessResult
 from clipn.evaluation.robustness import Renaming, Study
 from clipn.features import select
 from clipn.project.params import read_params
 from clipn.prompts import wordnet
 from clipn.scores.panel import BySeed
-from clipn.utils import files
 from flows.evaluation import Bench, left_out
 from flows.runtime import machine
 from flows.runtime.stage import StageProgress, stage
@@ -38,7 +38,7 @@ def run(benchmark: str) -> dict[str, Any]:
         workers=machine.workers(),
     )
     dropped = left_out(params, benchmark, params.overlap.leave_out)
-    result = study.run(
+    conditions = study.run(
         bench.sets.lookup(),
         {
             name: select.some(bench.sets.stores[name], options.images, dropped.get(name, ()))
@@ -48,18 +48,12 @@ def run(benchmark: str) -> dict[str, Any]:
         _renamings(bench, options),
         StageProgress("corrupted images"),
     )
-    report = {
-        "benchmark": benchmark,
-        "id": sets.id,
-        "ood": list(sets.ood),
-        "seeds": bench.seeds,
-        **result,
-    }
-    files.write_json(paths.ROBUSTNESS / f"{benchmark}.json", report)
-    _show(report)
+    result = RobustnessResult(benchmark=benchmark, id=sets.id, ood=sets.ood, seeds=tuple(bench.seeds), **conditions)
+    result.write(paths.ROBUSTNESS / f"{benchmark}.json")
+    _show(result)
     return {
         "counts": {
-            "images": sum(result["images"].values()),
+            "images": sum(result.images.values()),
             "corruptions": len(corruptions.chosen(options)),
             "methods": len(bench.panel.methods),
         },
@@ -84,25 +78,19 @@ def _renamings(bench: Bench, options: RobustnessParams) -> list[Renaming]:
     return renamings
 
 
-def _show(report: dict[str, Any]) -> None:
-    """The result as a table in the Prefect UI."""
-    rows = [
-        ("clean", "", report["clean"]),
-        *((f"{entry['name']} {entry['level']:g}", entry["where"], entry) for entry in report["corruptions"]),
-        *((entry["change"], "", entry) for entry in report["names"]),
-    ]
+def _show(result: RobustnessResult) -> None:
+    """Show the result as a table in the Prefect UI."""
     create_table_artifact(
-        key=f"robustness-{report['benchmark']}".lower().replace("_", "-"),
+        key=f"robustness-{result.benchmark}".lower().replace("_", "-"),
         table=[
             {
                 "change": change,
-                "where": where,
                 **{
-                    method: f"{100 * sum(numbers['auroc']) / len(numbers['auroc']):.2f}"
-                    for method, numbers in entry["methods"].items()
+                    method: f"{100 * sum(measured.auroc) / len(measured.auroc):.2f}"
+                    for method, measured in condition.methods.items()
                 },
             }
-            for change, where, entry in rows
+            for change, condition in result.conditions.items()
         ],
-        description=f"{report['benchmark']}: average AUROC in percent, mean of seeds",
+        description=f"{result.benchmark}: average AUROC in percent, mean of seeds",
     )

@@ -7,6 +7,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from clipn import paths
+from clipn.evaluation.results.benchmark import BenchmarkMetrics
+from clipn.evaluation.results.study import StudyResult
 from clipn.models import backbone
 from clipn.project.params import read_params
 from clipn.utils import files
@@ -22,25 +24,23 @@ def run(name: str) -> dict[str, Any]:
     options, folder = params.study, paths.STUDY / name
     clip = backbone.load(folder / "backbone", machine.device())
     progress = StageProgress("benchmarks")
-    results: dict[str, Any] = {}
+    results: dict[str, BenchmarkMetrics] = {}
     for done, benchmark in enumerate(options.benchmarks):
         result = measure(params, benchmark, options.methods, clip=clip, features=folder / "features", leave_out="none")
-        results[benchmark] = result.metrics
+        results[benchmark] = BenchmarkMetrics(**result.metrics)
         with files.atomic_path(folder / "scores" / f"{benchmark}.parquet") as path:
             pq.write_table(result.scores, path)
-        show(f"study-{name}-{benchmark}", f"{benchmark} with the tower {name}", result.metrics)
+        show(f"study-{name}-{benchmark}", f"{benchmark} with the tower {name}", results[benchmark])
         progress(done + 1, len(options.benchmarks))
     sets = open_sets(params, options.benchmarks[-1], clip, folder / "features")
     meta = sets.stores[sets.benchmark.id].meta
     what = options.backbones[name]
-    files.write_json(
-        paths.STUDIES / f"{name}.json",
-        {
-            "backbone": name,
-            "origin": ", ".join(str(v) for v in (what.source, what.name, what.pretrained) if v),
-            "dim": meta.dim,
-            "pooled": meta.pooled,
-            "benchmarks": results,
-        },
+    tower = StudyResult(
+        backbone=name,
+        origin=", ".join(str(v) for v in (what.source, what.name, what.pretrained) if v),
+        dim=meta.dim,
+        pooled=meta.pooled,
+        benchmarks=results,
     )
+    tower.write(paths.STUDIES / f"{name}.json")
     return {"counts": {"benchmarks": len(results), "methods": len(options.methods)}}

@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 from clipn import report
-from clipn.config import BenchmarkParams, ReportParams
 from clipn.data import manifest, tars
 from clipn.report.render import pictures
 from clipn.report.render.document import Picture
@@ -22,11 +21,6 @@ from clipn.utils.files import write_json, write_text
 from tests.report import made_up
 from tests.report.made_up import SETS, measured, run
 
-BENCHMARKS = {
-    "small": BenchmarkParams(id="cats", ood=("dogs", "cars")),
-    "tiny": BenchmarkParams(id="cats", ood=("cars",)),
-}
-REPORT = ReportParams(title="Made up", published=True, curves=("CLIPN-CTW", "MSP", "1-NN"))
 COLOURS = {"cats": (200, 30, 30), "dogs": (30, 120, 200), "cars": (40, 160, 60)}
 
 # seed → OOD set → (AUROC, FPR95). CTW: average AUROC .75 .80 .85 → .80 ± .05, average FPR95 .30 .25 .20 → .25 ± .05.
@@ -213,15 +207,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     root = tmp_path_factory.mktemp("built")
     _write_project(root)
     _write_further(root)
-    result = report.build(
-        ["small", "tiny"],
-        BENCHMARKS,
-        [0, 1, 2],
-        REPORT,
-        root,
-        studies=made_up.BACKBONES,
-        study_benchmarks=["small"],
-        attacks=["small"],
-        robust=["small"],
-    )
+    further = made_up.params(studies=made_up.BACKBONES, study_benchmarks=["small"], attacks=["small"], robust=["small"])
+    result = report.build(further, root)
     return root, result

@@ -3,16 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from clipn.report.inputs.metrics import MEASURES
+from clipn.config import BenchmarkParams, Params, ReportParams
+from clipn.evaluation.results.benchmark import MEASURES
+from clipn.project.params import read_params
 from clipn.report.summary import AVERAGE, BenchmarkSummary, MethodSummary, Spread
 
 SETS = {"cats": 4, "dogs": 6, "cars": 2}
 """Set → number of its images."""
 BACKBONES = ("red", "green", "blue")
+BENCHMARKS = {
+    "small": BenchmarkParams(id="cats", ood=("dogs", "cars")),
+    "tiny": BenchmarkParams(id="cats", ood=("cars",)),
+}
+PIPELINE = read_params(Path(__file__).parents[2] / "params.yaml")
 NAMES = frozenset({"yes"})
 TRAINED = frozenset({"yes", "no"})
+
+
+def params(
+    names: Sequence[str] = ("small", "tiny"),
+    seeds: Sequence[int] = (0, 1, 2),
+    *,
+    benchmarks: Mapping[str, BenchmarkParams] = BENCHMARKS,
+    imported: Sequence[str] = (),
+    studies: Sequence[str] = (),
+    study_benchmarks: Sequence[str] = (),
+    attacks: Sequence[str] = (),
+    robust: Sequence[str] = (),
+    curves: Sequence[str] = ("CLIPN-CTW", "MSP", "1-NN"),
+    published: bool = True,
+) -> Params:
+    """The project's parameters with what a report is made of changed: benchmarks, seeds, backbones of the study."""
+    backbone = next(iter(PIPELINE.study.backbones.values()))
+    return replace(
+        PIPELINE,
+        benchmarks=dict(benchmarks),
+        train=replace(PIPELINE.train, seeds=tuple(seeds)),
+        evaluate=replace(PIPELINE.evaluate, benchmarks=tuple(names), imported=tuple(imported)),
+        study=replace(PIPELINE.study, backbones=dict.fromkeys(studies, backbone), benchmarks=tuple(study_benchmarks)),
+        attack=replace(PIPELINE.attack, benchmarks=tuple(attacks)),
+        robustness=replace(PIPELINE.robustness, benchmarks=tuple(robust)),
+        report=ReportParams(title="Made up", published=published, curves=tuple(curves)),
+    )
 
 
 def measures(auroc: float, fpr95: float) -> dict[str, float]:

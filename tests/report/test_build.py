@@ -6,30 +6,24 @@ import csv
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clipn import report
-from clipn.config import BenchmarkParams, ReportParams
 from clipn.errors import InvalidData, MissingInput, NonFinite
 from clipn.utils.files import read_json, write_json, write_text
 from tests.report import made_up
 
-BENCHMARKS = {
-    "small": BenchmarkParams(id="cats", ood=("dogs", "cars")),
-    "tiny": BenchmarkParams(id="cats", ood=("cars",)),
-}
-REPORT = ReportParams(title="Made up", published=True, curves=("CLIPN-CTW", "MSP", "1-NN"))
 Built = tuple[Path, dict[str, Any]]
 
 
 def build(
     project: Path, names: tuple[str, ...] = ("small", "tiny"), seeds: tuple[int, ...] = (0, 1, 2), **further: Any
 ) -> dict[str, Any]:
-    return report.build(names, BENCHMARKS, seeds, REPORT, project, **further)
+    return report.build(made_up.params(names, seeds, **further), project)
 
 
 def test_everything_that_is_promised_is_written(built: Built) -> None:
@@ -77,7 +71,7 @@ def test_equal_input_gives_equal_bytes(project: Path, add_further: Callable[[Pat
 def test_without_further_studies_there_is_nothing_of_them(project: Path) -> None:
     for path in (project / "reports/stages").iterdir():
         path.unlink()
-    result = report.build(("tiny",), BENCHMARKS, (1,), replace(REPORT, published=False), project)
+    result = build(project, ("tiny",), (1,), published=False)
     assert result["metrics"].keys() == {"tiny"}
     assert not {"reports/plots/study.csv", "reports/plots/robustness.csv"} & set(result["outputs"])
     text = (project / "reports/results.md").read_text(encoding="utf-8")
@@ -85,7 +79,11 @@ def test_without_further_studies_there_is_nothing_of_them(project: Path) -> None
     assert "| mean ± std |" not in text
     assert [line for line in text.splitlines() if line.startswith("## ")] == ["## Results: tiny"]
     html = (project / "reports/report.html").read_text(encoding="utf-8")
-    assert re.findall("<h2>(.*?)</h2>", html) == ["Results: tiny", "Images", "Training of the no encoder"]
+    assert re.findall("<h2>(.*?)</h2>", unescape(html)) == [
+        "Results: tiny",
+        "Images",
+        'Training of the "No" text encoder',
+    ]
 
 
 def test_markdown_has_every_section(built: Built) -> None:
@@ -164,3 +162,9 @@ def test_damage_is_named_and_nothing_is_written(
         build(project)
     assert not (project / "reports/metrics.json").exists()
     assert not (project / "reports/report.html").exists()
+
+
+def test_no_benchmark_is_called_like_a_part_of_the_metrics(project: Path) -> None:
+    benchmarks = {**made_up.BENCHMARKS, "study": made_up.BENCHMARKS["tiny"]}
+    with pytest.raises(InvalidData, match="no benchmark can be called 'study'"):
+        build(project, ("small", "study"), benchmarks=benchmarks)

@@ -4,19 +4,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
 
 from clipn.errors import InvalidData
+from clipn.evaluation.results.benchmark import BenchmarkMetrics
 from clipn.report import merge
-from clipn.report.inputs.metrics import Run
 from clipn.report.summary import BenchmarkSummary, Spread
 from tests.report.made_up import measured
 
 Metrics = Callable[..., dict[str, Any]]
 
 
-def runs(*values: dict[str, Any]) -> list[Run]:
-    return [TypeAdapter(Run).validate_python(v) for v in values]
+def runs(*values: dict[str, Any]) -> list[BenchmarkMetrics]:
+    return [BenchmarkMetrics(**v) for v in values]
 
 
 def summarise(baselines: dict[str, Any], *seeds: dict[str, Any]) -> BenchmarkSummary:
@@ -135,5 +134,3 @@ def test_baselines_are_of_the_same_images_and_scale(metrics: Metrics) -> None:
 def test_some_names_are_taken(metrics: Metrics) -> None:
     with pytest.raises(InvalidData, match="no set can be called 'average'"):
         summarise({**metrics(None), "ood": ["average"]})
-    with pytest.raises(InvalidData, match="no benchmark can be called 'study'"):
-        summarise({**metrics(None), "benchmark": "study"})

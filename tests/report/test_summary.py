@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from clipn.evaluation.results.benchmark import Calibration
 from clipn.report import summary
-from clipn.report.inputs.metrics import Calibration
 from clipn.report.summary import GROUPS, Spread
 from tests.report.made_up import TRAINED, benchmark, method
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from clipn import paths
 from clipn.data import images, manifest, tars
 from clipn.errors import InvalidData
 from clipn.utils.files import read_json
@@ -20,7 +21,7 @@ class Sample:
 
 
 def read(root: Path, name: str, count: int) -> list[Sample]:
-    """Up to `count` images spread evenly over the set `name`, in the manifest's order.
+    """Read up to `count` images spread evenly over the set `name`, in the manifest's order.
 
     Images that cannot be decoded are left out, as the features stage does.
 
@@ -28,7 +29,7 @@ def read(root: Path, name: str, count: int) -> list[Sample]:
         MissingInput: the set's manifest does not exist.
         InvalidData: the manifest or the tar is damaged, or holds no image that can be shown.
     """
-    folder = root / "data" / "sets" / name
+    folder = root / paths.SETS / name
     entries = [entry for entry in manifest.read(folder / "manifest.parquet") if entry.status == manifest.SUCCESS]
     count = min(count, len(entries))
     chosen = [entries[(2 * i + 1) * len(entries) // (2 * count)] for i in range(count)]
@@ -48,7 +49,7 @@ def read(root: Path, name: str, count: int) -> list[Sample]:
 
 
 def _read_files(path: Path, keys: set[str]) -> dict[str, bytes]:
-    """Key → content of its image file."""
+    """Return key → content of its image file."""
     found: dict[str, bytes] = {}
     for key, sample in tars.read(path):
         if key in keys:
@@ -61,7 +62,7 @@ def _read_files(path: Path, keys: set[str]) -> dict[str, bytes]:
 
 
 def _class_names(path: Path) -> list[str]:
-    """Names in the order of the labels; empty for a set without classes."""
+    """Return names in the order of the labels; none for a set without classes."""
     names = read_json(path) if path.is_file() else []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InvalidData(f"{path} is not a list of class names; run 'dvc repro'")

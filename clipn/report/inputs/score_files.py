@@ -12,8 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from clipn import paths
 from clipn.errors import InvalidData, NonFinite
-from clipn.report.inputs.metrics import Run, path_of
+from clipn.evaluation.results.benchmark import BenchmarkMetrics
+from clipn.report.inputs.metrics import path_of
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,11 @@ class Scores:
 
     @property
     def together(self) -> NDArray[np.float32]:
-        """All OOD sets."""
+        """Return the scores of all OOD sets one after another."""
         return np.concatenate(list(self.ood.values()))
 
 
-def read(root: Path, runs: Sequence[Run]) -> list[dict[str, Scores]]:
+def read(root: Path, runs: Sequence[BenchmarkMetrics]) -> list[dict[str, Scores]]:
     """Read `data/scores/<benchmark>/<model>.parquet` of runs of one benchmark: of each, method → its scores.
 
     Raises:
@@ -37,19 +39,19 @@ def read(root: Path, runs: Sequence[Run]) -> list[dict[str, Scores]]:
             the first, so that scores could not be compared image by image.
         NonFinite: a score is NaN or infinite.
     """
-    found, first = [], None
+    scores, first = [], None
     for run in runs:
-        path = path_of(root / "data" / "scores" / run.benchmark, run.model, ".parquet")
+        path = path_of(root / paths.SCORES / run.benchmark, run.model, ".parquet")
         table = _read_table(path, run)
         images = table.select(["set", "key"]).combine_chunks()
         if first is not None and not images.equals(first):
             raise InvalidData(f"{path} lists other images than {runs[0].model}.parquet; run 'dvc repro'")
         first = images
-        found.append(_scores(path, run, table))
-    return found
+        scores.append(_scores(path, run, table))
+    return scores
 
 
-def _read_table(path: Path, run: Run) -> pa.Table:
+def _read_table(path: Path, run: BenchmarkMetrics) -> pa.Table:
     columns = ["set", "key", *run.methods]
     try:
         parquet = pq.ParquetFile(path)
@@ -60,7 +62,7 @@ def _read_table(path: Path, run: Run) -> pa.Table:
         raise InvalidData(f"{path} cannot be read as Parquet: {error}; run 'dvc repro'") from error
 
 
-def _scores(path: Path, run: Run, table: pa.Table) -> dict[str, Scores]:
+def _scores(path: Path, run: BenchmarkMetrics, table: pa.Table) -> dict[str, Scores]:
     rows = {n: pc.fill_null(pc.equal(table["set"], n), False).to_numpy() for n in (run.id, *run.ood)}
     for name, chosen in rows.items():
         if not chosen.any():

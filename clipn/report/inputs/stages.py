@@ -1,4 +1,4 @@
-"""Reads and lays out what each stage said about itself when it last ran."""
+"""Reads the reports of the stages: what each counted when it last ran."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from clipn import paths
 from clipn.errors import InvalidData
-from clipn.report.inputs.metrics import refuse_non_finite
+from clipn.evaluation.results.base import refuse_non_finite
 from clipn.utils.files import read_json
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What one stage said about itself when it last ran."""
+    """The report of one stage on its last run."""
 
     name: str
     seconds: float
@@ -30,8 +31,8 @@ def read(root: Path, names: Iterable[str]) -> list[Stage]:
         InvalidData: a file is no stage report.
         NonFinite: a value is NaN or infinite.
     """
-    paths = [root / "reports" / "stages" / f"{name}.json" for name in names]
-    return [_stage(path) for path in paths if path.is_file()]
+    files = [root / paths.STAGES / f"{name}.json" for name in names]
+    return [_stage(path) for path in files if path.is_file()]
 
 
 def _stage(path: Path) -> Stage:

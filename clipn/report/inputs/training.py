@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
+from clipn import paths
 from clipn.errors import InvalidData, NonFinite
 
 LOSSES = ("loss_yes", "loss_no", "loss_tso", "loss")
-LOOKS = ("auroc_ctw", "auroc_atd")
+CHECKS = ("auroc_ctw", "auroc_atd")
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,11 @@ def read(root: Path, seed: int) -> dict[str, Curve]:
         InvalidData: a file is missing, lacks a column, holds no row, or a value is no number.
         NonFinite: a value is NaN or infinite.
     """
-    folder = root / "reports" / "training" / f"seed-{seed}"
+    folder = root / paths.TRAINING / f"seed-{seed}"
     if not folder.is_dir():
         raise InvalidData(f"{folder.parent} lacks {folder.name}, which train.seeds asks for; run 'dvc repro'")
-    paths = {name: folder / "plots" / "metrics" / f"{name}.tsv" for name in (*LOSSES, *LOOKS)}
-    return {name: _curve(path, name) for name, path in paths.items() if name in LOSSES or path.is_file()}
+    files = {name: folder / "plots" / "metrics" / f"{name}.tsv" for name in (*LOSSES, *CHECKS)}
+    return {name: _curve(path, name) for name, path in files.items() if name in LOSSES or path.is_file()}
 
 
 def _curve(path: Path, name: str) -> Curve:

@@ -7,9 +7,15 @@ from collections.abc import Sequence
 from clipn.report.render.document import Cell, Grid, Number, Section, Text
 
 
-def render(title: str, sections: Sequence[Section]) -> str:
-    """Content of `reports/results.md`."""
-    parts = [f"# {_escape(title)}"]
+def render(title: str, sections: Sequence[Section], introduction: Sequence[str] = ()) -> str:
+    """Return the content of `reports/results.md`.
+
+    Args:
+        title: heading.
+        sections: what it shows, one beneath another.
+        introduction: paragraphs above all sections.
+    """
+    parts = [f"# {_escape(title)}", *map(_escape, introduction)]
     for section in sections:
         if section.page_only:
             continue
@@ -23,7 +29,7 @@ def render(title: str, sections: Sequence[Section]) -> str:
 
 
 def table(grid: Grid) -> str:
-    """A table in the form of GitHub's Markdown; the best of a column is bold, that of a heading's rows italic."""
+    """Return a table in GitHub's Markdown; the best of a column is bold, that of a heading's rows italic."""
     noted = bool(grid.note_column)
     header = [c.name if not c.note else f"{c.name} ({c.note})" for c in grid.columns]
     rules = ["---", *("---" if c.words else "---:" for c in grid.columns[1:])]
@@ -59,5 +65,5 @@ def _line(cells: Sequence[str] | map[str]) -> str:
 
 
 def _escape(text: str) -> str:
-    """Keep foreign text from being read as Markdown's tables or as HTML."""
+    """Return text that is not read as Markdown's tables or as HTML."""
     return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")

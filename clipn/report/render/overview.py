@@ -30,7 +30,7 @@ SCALE = LinearSegmentedColormap.from_list("auroc", ["#c2571a", "#f3d9c6", "#f7f7
 def draw(
     title: str, benchmark: BenchmarkSummary, names: Sequence[str], samples: Mapping[str, Sequence[Sample]]
 ) -> bytes:
-    """PNG, 1200 pixels wide and below `MAX_BYTES`; equal input gives equal bytes.
+    """Return a PNG, 1200 pixels wide and below `MAX_BYTES`; equal input gives equal bytes.
 
     Args:
         title: the first line.
@@ -112,7 +112,7 @@ def _heat_map(
     write(
         12,
         height - 20,
-        "Bold numbers: best of those shown. Bold names: methods with the trained no encoder.",
+        'Bold numbers: best of those shown. Bold names: methods with the trained "No" text encoder.',
         9,
         colour=plots.FAINT,
     )
@@ -122,7 +122,7 @@ def _heat_map(
 
 
 def _png(picture: Image.Image) -> bytes:
-    """Fewer colours until the file is small enough; photographs need that, drawings do not."""
+    """Return the picture with fewer colours until it is small enough; photographs need that, drawings do not."""
     for colours in (256, 128, 64, 32, 16):
         buffer = io.BytesIO()
         picture.quantize(colours, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)

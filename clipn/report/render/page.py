@@ -9,12 +9,13 @@ import jinja2
 from clipn.report.render.document import Section
 
 
-def render(title: str, sections: Sequence[Section]) -> str:
-    """The page as text.
+def render(title: str, sections: Sequence[Section], introduction: Sequence[str] = ()) -> str:
+    """Return the page as text.
 
     Args:
         title: heading and window title.
         sections: what it shows, one beneath another.
+        introduction: paragraphs above all sections.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("clipn.report.render", ""),
@@ -23,4 +24,4 @@ def render(title: str, sections: Sequence[Section]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(title=title, sections=sections)
+    return environment.get_template("report.html.j2").render(title=title, sections=sections, introduction=introduction)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 
 from matplotlib.figure import Figure
 from PIL import Image
 
+from clipn.data import images
+from clipn.errors import InvalidData, MissingInput
 from clipn.report.render import plots
 from clipn.report.render.document import Picture
 
@@ -15,8 +18,23 @@ WIDEST = 1280
 """Pixels across a photograph at most: a page shows no more."""
 
 
+def read(path: Path) -> Image.Image:
+    """Read a picture that an earlier stage drew.
+
+    Raises:
+        MissingInput: the file does not exist.
+        InvalidData: it is no image.
+    """
+    if not path.is_file():
+        raise MissingInput(f"{path} does not exist; run 'dvc repro' to make it, or 'dvc pull' to fetch it")
+    try:
+        return images.decode(path.read_bytes(), images.MAX_PIXELS)
+    except InvalidData as error:
+        raise InvalidData(f"{path}: {error}; run 'dvc repro'") from error
+
+
 def webp(picture: Image.Image, alt: str) -> Picture:
-    """Photographs and drawings in pixels; shrunk where they are wider than any page shows them."""
+    """Embed a photograph or a drawing in pixels; shrunk where it is wider than any page shows it."""
     if picture.width > WIDEST:
         picture = picture.resize((WIDEST, round(picture.height * WIDEST / picture.width)), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
@@ -25,7 +43,7 @@ def webp(picture: Image.Image, alt: str) -> Picture:
 
 
 def svg(figure: Figure, alt: str) -> Picture:
-    """A plot; within `plots.themed()`, so that it is the same everywhere."""
+    """Embed a plot; within `plots.themed()`, so that it is the same everywhere."""
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
     return Picture(_data_uri("image/svg+xml", plots.svg(figure)), alt, width, height)
 

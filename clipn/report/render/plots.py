@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from clipn.evaluation.results.benchmark import Bin
 from clipn.report.curves import Histogram, thin
-from clipn.report.inputs.metrics import Bin
 from clipn.report.inputs.training import Curve
 from clipn.report.summary import AVERAGE, BenchmarkSummary
 
@@ -59,7 +59,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Look:
+class Style:
     """How a method is drawn, in all plots alike."""
 
     colour: str
@@ -68,17 +68,17 @@ class Look:
     marker: str
 
 
-def looks(methods: Mapping[str, bool]) -> dict[str, Look]:
-    """Method → its look; `methods` says of each whether it uses the no encoder.
+def styles(methods: Mapping[str, bool]) -> dict[str, Style]:
+    """Return how each method is drawn; `methods` says of each whether it uses the "No" text encoder.
 
     Thick lines with it, solid for the first four; thin dashed ones without.
     """
     trained = [name for name in methods if methods[name]]
     others = [name for name in methods if not methods[name]]
     return {
-        **{n: Look(_at(OTHER_COLOURS, i), _at(DASHES, i), 1.4, _at(MARKERS, i)) for i, n in enumerate(others)},
+        **{n: Style(_at(OTHER_COLOURS, i), _at(DASHES, i), 1.4, _at(MARKERS, i)) for i, n in enumerate(others)},
         **{
-            n: Look(_at(TRAINED_COLOURS, i), _at(("-", *DASHES), group), 2.6, _at(("o", *MARKERS), group))
+            n: Style(_at(TRAINED_COLOURS, i), _at(("-", *DASHES), group), 2.6, _at(("o", *MARKERS), group))
             for i, n in enumerate(trained)
             for group in [i // len(TRAINED_COLOURS)]
         },
@@ -117,20 +117,25 @@ def themed() -> AbstractContextManager[None]:
 
 
 def svg(figure: Figure) -> bytes:
-    """The figure as SVG without date or version of the program."""
+    """Return the figure as SVG without date or version of the program."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 
-def roc_figure(curves: Mapping[str, tuple[Floats, Floats]], look: Mapping[str, Look]) -> Figure:
-    """Method → (false positive rate, true positive rate)."""
+def roc_figure(curves: Mapping[str, tuple[Floats, Floats]], styles: Mapping[str, Style]) -> Figure:
+    """Draw method → (false positive rate, true positive rate)."""
     figure = Figure(figsize=(4.5, 4.3), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="#b5bac0", linewidth=1)
     for method, (fpr, tpr) in curves.items():
         axes.plot(
-            fpr, tpr, color=look[method].colour, linestyle=look[method].dash, linewidth=look[method].width, label=method
+            fpr,
+            tpr,
+            color=styles[method].colour,
+            linestyle=styles[method].dash,
+            linewidth=styles[method].width,
+            label=method,
         )
     axes.set(xlim=(0, 1), ylim=(0, 1.005), aspect="equal")
     axes.set_xlabel("OOD images taken for ID (false positive rate)")
@@ -139,8 +144,8 @@ def roc_figure(curves: Mapping[str, tuple[Floats, Floats]], look: Mapping[str, L
     return figure
 
 
-def auroc_figure(benchmark: BenchmarkSummary, names: Sequence[str], look: Mapping[str, Look]) -> Figure:
-    """One row per OOD set, one dot per method of `names`; bars are one standard deviation over seeds."""
+def auroc_figure(benchmark: BenchmarkSummary, names: Sequence[str], styles: Mapping[str, Style]) -> Figure:
+    """Draw one row per OOD set, one dot per method of `names`; bars are one standard deviation over seeds."""
     methods = [benchmark.by_name[name] for name in names]
     figure = Figure(figsize=(4.5, max(3.4, 0.34 * len(benchmark.columns) + 1.4)), layout="constrained")
     axes = figure.subplots()
@@ -153,10 +158,10 @@ def auroc_figure(benchmark: BenchmarkSummary, names: Sequence[str], look: Mappin
             [100 * spread.mean for spread in spreads],
             np.arange(len(spreads)) + shift,
             xerr=[100 * (spread.std or 0) for spread in spreads],
-            color=look[method.name].colour,
-            marker=look[method.name].marker,
+            color=styles[method.name].colour,
+            marker=styles[method.name].marker,
             markersize=7 if method.trained else 5.5,
-            markerfacecolor=look[method.name].colour if method.trained else "white",
+            markerfacecolor=styles[method.name].colour if method.trained else "white",
             linestyle="none",
             label=method.name,
         )
@@ -171,7 +176,7 @@ def auroc_figure(benchmark: BenchmarkSummary, names: Sequence[str], look: Mappin
 
 
 def histogram_figure(method: str, histogram: Histogram, colour: str) -> Figure:
-    """ID filled in the method's colour, OOD as a dark outline."""
+    """Draw ID filled in the method's colour, OOD as a dark outline."""
     figure = Figure(figsize=(3.4, 2.1), layout="constrained")
     axes = figure.subplots()
     width = histogram.centres[1] - histogram.centres[0]
@@ -188,7 +193,7 @@ def histogram_figure(method: str, histogram: Histogram, colour: str) -> Figure:
 
 
 def training_figure(title: str, runs: Mapping[int, Curve]) -> Figure:
-    """One metric over the steps; seed → its curve."""
+    """Draw one metric over the steps; seed → its curve."""
     figure = Figure(figsize=(3.4, 2.3), layout="constrained")
     axes = figure.subplots()
     for i, (seed, curve) in enumerate(runs.items()):
@@ -211,7 +216,7 @@ def training_figure(title: str, runs: Mapping[int, Curve]) -> Figure:
 
 
 def reliability_figure(bins: Sequence[Bin]) -> Figure:
-    """Accuracy over confidence; the area of a dot is the share of the images, the diagonal is perfect."""
+    """Draw accuracy over confidence; the area of a dot is the share of the images, the diagonal is perfect."""
     figure = Figure(figsize=(3.4, 3.2), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 100], [0, 100], color="#b5bac0", linewidth=1)
@@ -224,8 +229,8 @@ def reliability_figure(bins: Sequence[Bin]) -> Figure:
     return figure
 
 
-def scatter_figure(points: Sequence[Point], fits: Mapping[str, Line], look: Mapping[str, Look]) -> Figure:
-    """Average AUROC over ID accuracy: one colour a method, one marker a backbone, and the line of `fits` a method."""
+def scatter_figure(points: Sequence[Point], fits: Mapping[str, Line], styles: Mapping[str, Style]) -> Figure:
+    """Draw average AUROC over ID accuracy: one colour and one line of `fits` a method, one marker a backbone."""
     figure = Figure(figsize=(5.4, 4.6), layout="constrained")
     axes = figure.subplots()
     methods = list(dict.fromkeys(point.method for point in points))
@@ -235,14 +240,14 @@ def scatter_figure(points: Sequence[Point], fits: Mapping[str, Line], look: Mapp
         if method in fits:
             xs = [point.x for point in points if point.method == method]
             ends = np.array([min(xs), max(xs)])
-            axes.plot(ends, fits[method].at(ends), color=look[method].colour, linewidth=1, alpha=0.6)
+            axes.plot(ends, fits[method].at(ends), color=styles[method].colour, linewidth=1, alpha=0.6)
     for point in points:
         marker = _at(BACKBONE_MARKERS, backbones.index(point.backbone))
-        axes.plot(point.x, point.y, color=look[point.method].colour, marker=marker, markersize=6.5, linestyle="none")
+        axes.plot(point.x, point.y, color=styles[point.method].colour, marker=marker, markersize=6.5, linestyle="none")
     axes.set_xlabel("ID accuracy, %")
     axes.set_ylabel("average AUROC, %")
     handles = [
-        *(Line2D([], [], color=look[method].colour, linewidth=3, label=called[method]) for method in methods),
+        *(Line2D([], [], color=styles[method].colour, linewidth=3, label=called[method]) for method in methods),
         *(
             Line2D([], [], color=FAINT, marker=_at(BACKBONE_MARKERS, i), linestyle="none", label=backbone)
             for i, backbone in enumerate(backbones)
@@ -253,9 +258,9 @@ def scatter_figure(points: Sequence[Point], fits: Mapping[str, Line], look: Mapp
 
 
 def levels_figure(
-    title: str, levels: Sequence[str], lines: Mapping[str, Sequence[tuple[float, float]]], look: Mapping[str, Look]
+    title: str, levels: Sequence[str], lines: Mapping[str, Sequence[tuple[float, float]]], styles: Mapping[str, Style]
 ) -> Figure:
-    """Method → (mean, deviation) in percent at each of `levels`, which stand at equal distances."""
+    """Draw method → (mean, deviation) in percent at each of `levels`, which stand at equal distances."""
     figure = Figure(figsize=(3.6, 2.9), layout="constrained")
     axes = figure.subplots()
     for method, values in lines.items():
@@ -263,10 +268,10 @@ def levels_figure(
             range(len(levels)),
             [mean for mean, _ in values],
             yerr=[std for _, std in values],
-            color=look[method].colour,
-            linestyle=look[method].dash,
-            linewidth=look[method].width * 0.8,
-            marker=look[method].marker,
+            color=styles[method].colour,
+            linestyle=styles[method].dash,
+            linewidth=styles[method].width * 0.8,
+            marker=styles[method].marker,
             markersize=4.5,
             label=method,
         )

@@ -10,9 +10,11 @@ from rich.table import Table
 from clipn.config import BenchmarkParams
 from clipn.report.summary import AVERAGE
 
+CAPTION = "FPR95: false positive rate at 95 % true positive rate, average over the OOD sets"
+
 
 def results(name: str, benchmark: BenchmarkParams, methods: Sequence[str], values: Mapping[str, Any]) -> Table:
-    """AUROC on every OOD set, AUROC and FPR95 on average, in percent; the best of each column bold.
+    """Show AUROC on every OOD set, AUROC and FPR95 on average, in percent; the best of each column bold.
 
     Args:
         name: of the benchmark.
@@ -21,7 +23,13 @@ def results(name: str, benchmark: BenchmarkParams, methods: Sequence[str], value
         values: the benchmark's part of `reports/metrics.json`.
     """
     accuracy = f", ID accuracy {100 * values['id_accuracy']:.1f}" if "id_accuracy" in values else ""
-    table = Table("method", title=f"{name}: AUROC in percent{accuracy}", title_justify="left")
+    table = Table(
+        "method",
+        title=f"{name}: AUROC in percent{accuracy}",
+        title_justify="left",
+        caption=CAPTION,
+        caption_justify="left",
+    )
     for column in (*benchmark.ood, AVERAGE, "FPR95"):
         table.add_column(column, justify="right")
     rows = {method: _row(benchmark, values[method]) for method in methods if method in values}
@@ -32,7 +40,7 @@ def results(name: str, benchmark: BenchmarkParams, methods: Sequence[str], value
 
 
 def _row(benchmark: BenchmarkParams, metrics: Mapping[str, Mapping[str, float]]) -> tuple[float, ...]:
-    """AUROC of each set, their average, and the average FPR95, negative so that more is better everywhere."""
+    """Return AUROC of each set, the average AUROC, and the average FPR95, negated so that more is better everywhere."""
     (fpr95,) = (key for key in metrics if key.startswith("fpr95"))
     return (*(metrics["auroc"][column] for column in (*benchmark.ood, AVERAGE)), -metrics[fpr95][AVERAGE])
 

@@ -5,81 +5,62 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, ClassVar
 
 from PIL import Image
-from pydantic import Field, TypeAdapter
-from pydantic.dataclasses import dataclass as checked_dataclass
 
-from clipn.config import BenchmarkParams
-from clipn.data import images
-from clipn.errors import InvalidData, MissingInput
+from clipn import paths
+from clipn.config import BenchmarkParams, Params
+from clipn.evaluation.results.attack import AttackedMethod, AttackKind, AttackResult
 from clipn.report import merge
-from clipn.report.inputs.metrics import Count, Fraction, validated
+from clipn.report.part import Part
 from clipn.report.render import pictures
 from clipn.report.render.document import Block, Column, Figure, Gallery, Grid, Number, Row, Section, Text
+from clipn.report.render.plots import Style
 from clipn.report.summary import Spread, percent, signed
 
 REFERENCES = ("1-NN", "MCM")
-"""What the scores with the no encoder are held against."""
-
-Values = Annotated[tuple[Fraction, ...], Field(min_length=1)]
-"""AUROC, one per seed for a method with the no encoder, else one."""
-
-
-@checked_dataclass(frozen=True)
-class Attacked:
-    """One method."""
-
-    trained: bool
-    before: Values
-    after: Values
-    after_without_targets: Values | None = None
-    """With the targets taken out of the ID images that the method was fitted on; of methods with such images."""
-
-
-@checked_dataclass(frozen=True)
-class Kind:
-    """One kind of change."""
-
-    weight: Annotated[float, Field(ge=0)]
-    """Of the squared image gradients of the change."""
-    cosine_before: Annotated[float, Field(ge=-1.001, le=1.001)]
-    """Mean cosine of the images' features to their targets'."""
-    cosine_after: Annotated[float, Field(ge=-1.001, le=1.001)]
-    change: Annotated[float, Field(ge=0)]
-    """Mean absolute change of a pixel, in grey levels of 255."""
-    difference_times: Annotated[int, Field(ge=1)]
-    """By how much the picture shows the change larger than it is."""
-    methods: dict[str, Attacked]
-
-
-@checked_dataclass(frozen=True)
-class Found:
-    """`reports/attack/BENCHMARK.json`."""
-
-    benchmark: str
-    id: str
-    ood: tuple[str, ...]
-    images: Count
-    """That were moved."""
-    steps: Count
-    seeds: tuple[int, ...]
-    kinds: Annotated[dict[Literal["smooth", "patchy"], Kind], Field(min_length=1)]
+"""What the scores with the "No" text encoder are held against."""
 
 
 @dataclass(frozen=True)
 class Attack:
     """Numbers, and a picture of each kind: start, moved, difference and target beneath one another."""
 
-    found: Found
+    result: AttackResult
     pictures: Mapping[str, Image.Image]
 
 
-_FOUND = TypeAdapter(Found)
+@dataclass(frozen=True)
+class Attacks(Part):
+    """The attacked benchmarks."""
+
+    KEY: ClassVar[str] = "attack"
+    attacks: list[Attack]
+
+    @classmethod
+    def read(cls, root: Path, params: Params) -> Attacks:
+        """Read the attack on every benchmark in `attack.benchmarks`."""
+        return cls([read(root, name, params.benchmarks[name]) for name in params.attack.benchmarks])
+
+    def sections(self, styles: Mapping[str, Style]) -> list[Section]:
+        """Lay out one section; none without attacks."""
+        return [section(self.attacks)] if self.attacks else []
+
+    def metrics(self) -> dict[str, Any]:
+        """Return benchmark → kind → method → AUROC afterwards."""
+        return metrics(self.attacks)
+
+    def benchmarks(self) -> list[str]:
+        """Return the names of the attacked benchmarks."""
+        return [attack.result.benchmark for attack in self.attacks]
+
+    def stages(self) -> list[str]:
+        """Return the names of the stages that attacked them."""
+        return [f"attack-{name}" for name in self.benchmarks()]
 
 
-def read(root: Path, name: str, benchmark: BenchmarkParams) -> Attack:
+def read(root: Path, name: str, sets: BenchmarkParams) -> Attack:
     """Read `reports/attack/<name>.json` and the pictures in `data/attack/<name>`.
 
     Raises:
@@ -88,84 +69,63 @@ def read(root: Path, name: str, benchmark: BenchmarkParams) -> Attack:
             than there are seeds, or a picture is damaged.
         NonFinite: a value is NaN or infinite.
     """
-    path = root / "reports" / "attack" / f"{name}.json"
-    found = validated(path, _FOUND, "'attack'")
-    if (found.benchmark, found.id, found.ood) != (name, benchmark.id, tuple(benchmark.ood)):
-        raise InvalidData(f"{path} is of other sets than benchmark {name!r}; run 'dvc repro'")
-    for kind, of_kind in found.kinds.items():
-        for method, attacked in of_kind.methods.items():
-            expected = len(found.seeds) if attacked.trained else 1
-            for numbers in (attacked.before, attacked.after, attacked.after_without_targets or attacked.after):
-                if len(numbers) != expected:
-                    raise InvalidData(
-                        f"{path}: kinds.{kind}.methods.{method} has {len(numbers)} values where {expected} are due; "
-                        "run 'dvc repro'"
-                    )
-    folder = root / "data" / "attack" / name
-    return Attack(found, {kind: _picture(folder / f"{kind}.png") for kind, _ in _kinds(found)})
-
-
-def _picture(path: Path) -> Image.Image:
-    if not path.is_file():
-        raise MissingInput(f"{path} does not exist; run 'dvc repro' to make it, or 'dvc pull' to fetch it")
-    try:
-        return images.decode(path.read_bytes(), images.MAX_PIXELS)
-    except InvalidData as error:
-        raise InvalidData(f"{path}: {error}; run 'dvc repro'") from error
+    result = AttackResult.read_of(root / paths.ATTACKS / f"{name}.json", name, sets)
+    folder = root / paths.ATTACK / name
+    return Attack(result, {kind: pictures.read(folder / f"{kind}.png") for kind, _ in _kinds(result)})
 
 
 def section(attacks: Sequence[Attack]) -> Section:
-    """A table, a sentence on each kind and the pictures, one benchmark after another."""
+    """Lay out a table, a sentence on each kind and the pictures, one benchmark after another."""
     return Section("Images moved towards ID", tuple(block for attack in attacks for block in _blocks(attack)))
 
 
-def sentences(found: Found) -> list[str]:
-    """How AUROC changes with the no encoder, and with 1-NN and MCM, which know nothing of it."""
-    said = []
-    for name, kind in _kinds(found):
+def sentences(result: AttackResult) -> list[str]:
+    """Return how AUROC changes with the "No" text encoder, and with 1-NN and MCM, which do without it."""
+    lines = []
+    for name, kind in _kinds(result):
         with_it = [method for method, attacked in _in_order(kind) if attacked.trained]
         without = [method for method in REFERENCES if method in kind.methods]
         parts = [
             f"{called} {' and '.join(f'{signed(_change(kind.methods[m]))} ({m})' for m in shown)}"
-            for called, shown in (("with the trained no encoder", with_it), ("without it", without))
+            for called, shown in (('with the trained "No" text encoder', with_it), ("without it", without))
             if shown
         ]
         if parts:
-            said.append(f"How {name} changes move AUROC, in points: {'; '.join(parts)}.")
-    return said
+            lines.append(f"How {name} changes move AUROC, in points: {'; '.join(parts)}.")
+    return lines
 
 
 def metrics(attacks: Sequence[Attack]) -> dict[str, Any]:
-    """Benchmark → kind → method → AUROC afterwards, mean over seeds, for `dvc metrics`."""
+    """Return benchmark → kind → method → AUROC afterwards, mean over seeds, for `dvc metrics`."""
     return {
-        attack.found.benchmark: {
+        attack.result.benchmark: {
             name: {method: {"after": round(Spread(a.after).mean, 6)} for method, a in sorted(kind.methods.items())}
-            for name, kind in attack.found.kinds.items()
+            for name, kind in attack.result.kinds.items()
         }
         for attack in attacks
     }
 
 
 def _blocks(attack: Attack) -> Iterable[Block]:
-    found = attack.found
-    yield Text(found.benchmark, "heading")
-    for sentence in sentences(found):
+    result = attack.result
+    yield Text(result.benchmark, "heading")
+    for sentence in sentences(result):
         yield Text(sentence, "lead")
-    moved = "; ".join(
-        f"{name}: cosine to the target {kind.cosine_before:.3f} before and {kind.cosine_after:.3f} after, mean "
-        f"change of a pixel {kind.change:.2f} of 255 grey levels"
-        for name, kind in _kinds(found)
+    moved = ". ".join(
+        f"{name.capitalize()}: cosine to the target {kind.cosine_before:.3f} before and {kind.cosine_after:.3f} after, "
+        f"mean change of a pixel {kind.change:.2f} of 255 grey levels"
+        for name, kind in _kinds(result)
     )
     yield Text(
-        f"{found.images:,} OOD images were each moved towards the feature of an ID image, in {found.steps} steps "
-        "through the scored tower itself (arXiv 2303.05828); smooth changes are held to small image gradients, "
-        f"patchy ones are not. {moved}. AUROC in percent of ID images against the moved ones, mean ± standard "
-        "deviation over seeds. Without targets: the ID images that were moved towards are taken out of those that "
-        "the method was fitted on.",
+        f"{result.images:,} OOD images were changed in {result.steps} steps, each towards the feature of an ID image, "
+        "its target, in the same tower that is scored (arXiv 2303.05828). Smooth changes are held to small image "
+        f"gradients; patchy ones are not. {moved}. AUROC is that of ID images against the changed ones, in percent, "
+        "mean ± standard deviation over seeds. Without targets: the targets are taken out of the ID images that the "
+        "method was fitted on.",
         "note",
     )
     yield Grid(
-        label=f"AUROC on {found.benchmark} before and after",
+        label=f"AUROC on {result.benchmark} before and after",
         columns=(
             Column("method"),
             Column("before"),
@@ -173,17 +133,17 @@ def _blocks(attack: Attack) -> Iterable[Block]:
             Column("change", "points", total=True),
             Column("after", "without targets"),
         ),
-        rows=tuple(_rows(found)),
+        rows=tuple(_rows(result)),
     )
     sheets = (
-        _sheet(found.benchmark, kind, attack.pictures[kind], of_kind.difference_times)
-        for kind, of_kind in _kinds(found)
+        _sheet(result.benchmark, kind, attack.pictures[kind], of_kind.difference_times)
+        for kind, of_kind in _kinds(result)
     )
     yield Gallery(tuple(sheets), "sheet")
 
 
-def _rows(found: Found) -> Iterable[Row]:
-    for name, kind in _kinds(found):
+def _rows(result: AttackResult) -> Iterable[Row]:
+    for name, kind in _kinds(result):
         yield Row(f"{name} changes")
         for method, attacked in _in_order(kind):
             without = attacked.after_without_targets
@@ -198,15 +158,15 @@ def _rows(found: Found) -> Iterable[Row]:
             )
 
 
-def _kinds(found: Found) -> list[tuple[str, Kind]]:
-    return sorted(found.kinds.items(), reverse=True)  # smooth ones first, as the paper has them
+def _kinds(result: AttackResult) -> list[tuple[str, AttackKind]]:
+    return sorted(result.kinds.items(), reverse=True)  # smooth ones first, as the paper has them
 
 
-def _in_order(kind: Kind) -> list[tuple[str, Attacked]]:
+def _in_order(kind: AttackKind) -> list[tuple[str, AttackedMethod]]:
     return sorted(kind.methods.items(), key=lambda item: merge.rank(item[0]))
 
 
-def _change(attacked: Attacked) -> float:
+def _change(attacked: AttackedMethod) -> float:
     return 100 * (Spread(attacked.after).mean - Spread(attacked.before).mean)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from clipn import paths
 from clipn.report import curves
 from clipn.report.curves import Floats, Histogram
 from clipn.report.inputs.score_files import Scores
 from clipn.report.render import pictures, plots
 from clipn.report.render.document import Block, Fact, Facts, Figure, Gallery, Section, Text
-from clipn.report.render.plots import Look
+from clipn.report.render.plots import Style
 from clipn.report.sections import comparisons, headline, overlaps, published, table
 from clipn.report.sections.comparisons import Comparisons
 from clipn.report.sections.overlaps import Overlap
@@ -27,21 +28,21 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Measured:
-    """One benchmark with all that is known of it."""
+    """One benchmark with all its results."""
 
     summary: BenchmarkSummary
     comparisons: Comparisons
     sentences: tuple[str, ...]
-    """What was found."""
+    """What was measured, in words."""
     drawn: Drawn
     overlap: Overlap
     validates: bool
     """Whether choices between combinations of scores are made on it."""
 
     def validated(self, validation: BenchmarkSummary, combined: Collection[str]) -> Measured:
-        """The same with a sentence on what was chosen on another benchmark; `combined` as in `headline.validated`."""
-        said = headline.validated(self.summary, self.comparisons, validation, combined)
-        return replace(self, sentences=(*self.sentences, said))
+        """Return the same with a sentence on what was chosen on another benchmark; `combined` as in `headline`."""
+        sentence = headline.validated(self.summary, self.comparisons, validation, combined)
+        return replace(self, sentences=(*self.sentences, sentence))
 
 
 def measure(
@@ -76,18 +77,18 @@ def measure(
     )
 
 
-def section(measured: Measured, look: Mapping[str, Look], *, with_published: bool) -> Section:
-    """Sentences, tables and pictures; within `plots.themed()`.
+def section(measured: Measured, styles: Mapping[str, Style], *, with_published: bool) -> Section:
+    """Lay out sentences, tables and pictures; within `plots.themed()`.
 
     Args:
         measured: what is shown.
-        look: of the drawn methods.
+        styles: of the drawn methods.
         with_published: whether published figures are shown beside the measured ones.
     """
     benchmark = measured.summary
     blocks: list[Block] = [_facts(benchmark)]
     if measured.validates:
-        blocks.append(Text("Choices between combinations of scores are made on this benchmark; it tests none.", "note"))
+        blocks.append(Text("Combinations of scores are chosen on this benchmark, so it does not test them.", "note"))
     blocks += [Text(sentence, "lead") for sentence in measured.sentences]
     blocks += [table.results(benchmark, measured.comparisons.intervals), Text(_how(benchmark), "note")]
     if benchmark.skipped:
@@ -97,7 +98,7 @@ def section(measured: Measured, look: Mapping[str, Look], *, with_published: boo
     if with_published:
         blocks += published.beside(benchmark)
     blocks += comparisons.blocks(measured.comparisons)
-    blocks += [*_decisions(benchmark), *_calibration(benchmark), *_figures(benchmark, measured.drawn, look)]
+    blocks += [*_decisions(benchmark), *_calibration(benchmark), *_figures(benchmark, measured.drawn, styles)]
     blocks += overlaps.blocks(measured.overlap, benchmark)
     return Section(f"{'Validation' if measured.validates else 'Results'}: {benchmark.name}", tuple(blocks))
 
@@ -108,7 +109,10 @@ def _facts(benchmark: BenchmarkSummary) -> Facts:
         images = f"{benchmark.images[benchmark.id]:,} images of {benchmark.id}"
         facts.append(Fact("Zero-shot ID accuracy", f"{100 * benchmark.id_accuracy:.2f} %", images))
     trained = [method for method in benchmark.own_methods if method.trained]
-    for what, methods in (("Best average AUROC", benchmark.methods), ("Best with the trained no encoder", trained)):
+    for what, methods in (
+        ("Best average AUROC", benchmark.methods),
+        ('Best with the trained "No" text encoder', trained),
+    ):
         if methods:
             top = best(methods)
             note = f"{top.name}, FPR95 {percent(top.fpr95[AVERAGE])}"
@@ -128,12 +132,12 @@ def _how(benchmark: BenchmarkSummary) -> str:
         for model in benchmark.imported
     )
     return (
-        "AUROC (higher is better) and FPR95 (lower is better) in percent; beneath a name the number of its images, "
-        f"ID is {benchmark.id} ({benchmark.images[benchmark.id]:,}). FPR95 convention {benchmark.fpr_convention}: "
-        f"{table.CONVENTIONS[benchmark.fpr_convention]}. ± is the sample standard deviation over {n} "
-        f"seed{'' if n == 1 else 's'}; methods without it do not depend on the seed, or ran with one. The 95 % "
-        "interval of the average AUROC counts the scatter of images and of seeds. Bold: the best "
-        "mean of a column; underlined (italic in Markdown): the best of its group. Logit scale "
+        "AUROC (higher is better) and FPR95 (lower is better) in percent. Below the name of a set stands the number of "
+        f"its images. The ID set is {benchmark.id} ({benchmark.images[benchmark.id]:,} images). FPR95 follows the "
+        f"convention {benchmark.fpr_convention}: {table.CONVENTIONS[benchmark.fpr_convention]}. ± is the sample "
+        f"standard deviation over {n} seed{'' if n == 1 else 's'}. A method without ± does not depend on the seed, or "
+        "ran with one seed. The 95 % interval of the average AUROC counts the scatter of images and of seeds. Bold: "
+        "the best mean of a column. Underlined (italic in Markdown): the best mean of its group. Logit scale "
         f"{benchmark.logit_scale:g}, templates {benchmark.templates}{trained}.{imported}"
     )
 
@@ -141,10 +145,10 @@ def _how(benchmark: BenchmarkSummary) -> str:
 def _how_further(benchmark: BenchmarkSummary) -> str:
     return (
         "Averages over the OOD sets in percent; those of each set are in "
-        f"reports/metrics/{benchmark.name}. AUPR-in takes ID as the positive class, AUPR-out OOD; both depend on how "
-        f"many images there are of each. After FPR95 {benchmark.fpr_convention} stands its bootstrap 95 % interval "
-        "over images, its limits averaged over seeds. ID accuracy is that of the method's own classifier, where it "
-        "has one."
+        f"{paths.METRICS / benchmark.name}. AUPR is the area under the precision-recall curve: AUPR-in takes ID as the "
+        "positive class, AUPR-out takes OOD. Both depend on how many images there are of each. After FPR95 "
+        f"{benchmark.fpr_convention} stands its 95 % interval: a bootstrap over images, its limits averaged over "
+        "seeds. ID accuracy is that of the method's own classifier, where it has one."
     )
 
 
@@ -154,39 +158,39 @@ def _decisions(benchmark: BenchmarkSummary) -> Iterable[Block]:
         return
     yield Text("Decisions without a threshold", "heading")
     yield Text(
-        "Images in percent that a method's own decision refuses as OOD: of the ID set wrongly, of OOD sets rightly. "
-        "The calibration error is that of the score as the probability of being ID, with ID and OOD images together "
-        "weighing one half each, in percent.",
+        "Share of images, in percent, that a method refuses as OOD by its own decision: wrongly in the ID set, rightly "
+        "in OOD sets. The calibration error, in percent, takes the score as the probability of being ID. ID images "
+        "weigh one half together, and so do OOD images.",
         "note",
     )
     yield grid
 
 
 def _calibration(benchmark: BenchmarkSummary) -> Iterable[Block]:
-    found = benchmark.calibration
-    if found is None:
+    calibration = benchmark.calibration
+    if calibration is None:
         return
     sentence = (
-        f"The zero-shot class probability of ID images is {100 * found.confidence:.2f} % on average, and "
-        f"{100 * found.accuracy:.2f} % of them are classified correctly; the expected calibration error is "
-        f"{100 * found.error:.2f} %."
+        f"The zero-shot class probability of ID images is {100 * calibration.confidence:.2f} % on average, and "
+        f"{100 * calibration.accuracy:.2f} % of them are classified correctly; the expected calibration error is "
+        f"{100 * calibration.error:.2f} %."
     )
     yield Text("Calibration of the class probability", "heading")
     yield Text(sentence)
-    picture = pictures.svg(plots.reliability_figure(found.bins), f"Accuracy over class probability. {sentence}")
+    picture = pictures.svg(plots.reliability_figure(calibration.bins), f"Accuracy over class probability. {sentence}")
     note = "a dot's area is the share of the images"
     yield Gallery((Figure(picture, "Reliability", note=note),), "small")
 
 
-def _figures(benchmark: BenchmarkSummary, drawn: Drawn, look: Mapping[str, Look]) -> Iterable[Block]:
+def _figures(benchmark: BenchmarkSummary, drawn: Drawn, styles: Mapping[str, Style]) -> Iterable[Block]:
     averages = ", ".join(f"{name} {percent(benchmark.by_name[name].auroc[AVERAGE])}" for name in drawn.roc)
     roc = pictures.svg(
-        plots.roc_figure(drawn.roc, look),
+        plots.roc_figure(drawn.roc, styles),
         f"ROC curves of {len(drawn.roc)} methods, {benchmark.id} against all OOD images together. "
         f"Average AUROC over the sets, in percent: {averages}.",
     )
     auroc = pictures.svg(
-        plots.auroc_figure(benchmark, list(drawn.roc), look),
+        plots.auroc_figure(benchmark, list(drawn.roc), styles),
         f"AUROC of {len(drawn.roc)} methods on each OOD set against {benchmark.id}; the results table holds the "
         "numbers.",
     )
@@ -197,7 +201,7 @@ def _figures(benchmark: BenchmarkSummary, drawn: Drawn, look: Mapping[str, Look]
         tuple(
             Figure(
                 pictures.svg(
-                    plots.histogram_figure(method, histogram, look[method].colour),
+                    plots.histogram_figure(method, histogram, styles[method].colour),
                     f"Histogram of the {method} scores of ID and OOD images.",
                 )
             )
@@ -207,10 +211,10 @@ def _figures(benchmark: BenchmarkSummary, drawn: Drawn, look: Mapping[str, Look]
     )
     yield Text(
         "The methods of report.curves. ID is the positive class. Thick lines and filled markers: methods with a "
-        "trained no encoder. Their curves are averaged over seeds at equal false positive rate; bars at the dots are "
-        "one standard deviation over seeds. Higher scores mean more in-distribution. Both histograms of a method "
-        "have the same area; the outermost bins hold the scores beyond the middle 99 %, all OOD images "
-        f"together.{seed}",
+        'trained "No" text encoder. Their curves are averaged over seeds at equal false positive rate; bars at the '
+        "dots are one standard deviation over seeds. Higher scores mean more in-distribution. The histograms take all "
+        "OOD images together. Both histograms of a method have the same area; the outermost bins hold the scores "
+        f"beyond the middle 99 %.{seed}",
         "note",
         page_only=True,
     )

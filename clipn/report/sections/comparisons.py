@@ -42,21 +42,21 @@ class Comparisons:
     """The method with the highest average AUROC."""
     others: Mapping[str, Compared]
     """Every other method → the best one minus it."""
-    with_no_encoder: tuple[str, str, Compared] | None
-    """Of the models trained here the best method, the best one without the no encoder, and the first minus
+    with_no_text_encoder: tuple[str, str, Compared] | None
+    """Of the models trained here the best method, the best one without a "No" text encoder, and the first minus
     the second; None if either is missing."""
     intervals: Mapping[str, tuple[float, float]]
     """Method → limits of the 95 % interval of its average AUROC."""
 
     @property
     def alike(self) -> dict[str, Compared]:
-        """Methods that cannot be told apart from the best one, the nearest first."""
-        found = {name: compared for name, compared in self.others.items() if not compared.differs}
-        return dict(sorted(found.items(), key=lambda item: item[1].difference))
+        """Return the methods that cannot be told apart from the best one, the nearest first."""
+        alike = {name: compared for name, compared in self.others.items() if not compared.differs}
+        return dict(sorted(alike.items(), key=lambda item: item[1].difference))
 
 
 def compare(benchmark: BenchmarkSummary, scores: Mapping[str, Sequence[Scores]]) -> Comparisons:
-    """Compare the best method with every other, and the best one with the no encoder with the best one without.
+    """Compare the best method with every other, and the best one with a "No" text encoder with the best one without.
 
     Args:
         benchmark: what was measured.
@@ -72,20 +72,22 @@ def compare(benchmark: BenchmarkSummary, scores: Mapping[str, Sequence[Scores]])
         pairs.append(verdict)
     results = [delong.compare(runs[first], runs[second]) for first, second in pairs]
     adjusted = holm([result.p for result in results])
-    found = {
+    compared = {
         pair: Compared(result.difference, result.low, result.high, p)
         for pair, result, p in zip(pairs, results, adjusted, strict=True)
     }
+    if verdict is not None and verdict not in compared:
+        compared[verdict] = compared[verdict[::-1]].reversed
     return Comparisons(
         best=top,
-        others={second: compared for (first, second), compared in found.items() if first == top},
-        with_no_encoder=verdict and (*verdict, found[verdict] if verdict in found else found[verdict[::-1]].reversed),
+        others={second: compared[first, second] for first, second in pairs if first == top},
+        with_no_text_encoder=verdict and (*verdict, compared[verdict]),
         intervals={name: delong.interval(of_method)[1:] for name, of_method in runs.items()},
     )
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (1979): p-values for which "any below 0.05" has a chance of at most 0.05.
+    """Correct p-values after Holm (1979, step-down), so that "any below 0.05" has a chance of at most 0.05.
 
     The k-th smallest of m is multiplied by m - k + 1, and none falls below a smaller one's.
     """
@@ -98,17 +100,17 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def show_p(p: float) -> str:
-    """`p = 0.043`, `p < 0.0001`."""
+    """Return p in words: `p = 0.043`, `p < 0.0001`."""
     return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
 
 
 def blocks(comparisons: Comparisons) -> list[Block]:
-    """The table of differences to the best method; nothing where there is no other."""
+    """Lay out the table of differences to the best method; nothing where there is no other."""
     if not comparisons.others:
         return []
     top, others = comparisons.best, sorted(comparisons.others.items(), key=lambda item: item[1].difference)
     apart = sum(compared.differs for _, compared in others)
-    n = len(others) + (comparisons.with_no_encoder is not None and top not in comparisons.with_no_encoder[:2])
+    n = len(others) + (comparisons.with_no_text_encoder is not None and top not in comparisons.with_no_text_encoder[:2])
     rows = [
         Row(
             name,
@@ -124,11 +126,11 @@ def blocks(comparisons: Comparisons) -> list[Block]:
     return [
         Text("Which differences are more than chance", "heading"),
         Text(
-            f"{top}, which has the highest average AUROC, minus each other method: points of AUROC averaged over the "
-            "OOD sets and seeds, its 95 % interval, and p of DeLong's test on the same images, which counts the "
-            f"scatter of images and of seeds; p is corrected after Holm for the {n} comparison{'s' if n > 1 else ''} "
-            f"made on this benchmark, the intervals are not. With p of {LEVEL} or more two "
-            f"methods cannot be told apart. {top} was picked on these same images, which favours it.",
+            f"{top} has the highest average AUROC. The table shows {top} minus each other method: the difference in "
+            "points of AUROC, averaged over the OOD sets and seeds, and its 95 % interval. p is that of DeLong's test "
+            "on the same images, which counts the scatter of images and of seeds. It is corrected after Holm for the "
+            f"{n} comparison{'s' if n > 1 else ''} made on this benchmark; the intervals are not. Two methods with p "
+            f"of {LEVEL} or more cannot be told apart. {top} was picked on these same images, which favours it.",
             "note",
         ),
         Grid(
@@ -147,6 +149,6 @@ def blocks(comparisons: Comparisons) -> list[Block]:
 
 
 def _with_and_without(methods: Sequence[MethodSummary]) -> tuple[str, str] | None:
-    """The best method with the no encoder and the best one without."""
+    """Return the best method with the "No" text encoder and the best one without it."""
     with_it, without = [m for m in methods if m.trained], [m for m in methods if not m.trained]
     return (best(with_it).name, best(without).name) if with_it and without else None

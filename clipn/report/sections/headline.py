@@ -9,7 +9,7 @@ from clipn.report.summary import AVERAGE, BenchmarkSummary, MethodSummary, perce
 
 
 def sentences(benchmark: BenchmarkSummary, comparisons: Comparisons) -> list[str]:
-    """What was measured, which method is best, from which others it differs, and whether the no encoder helped.
+    """Return what was measured, which method is best, what it differs from, and whether the "No" text encoder helped.
 
     "Beats" and "loses to" are said only of differences with p below `LEVEL`.
     """
@@ -17,17 +17,17 @@ def sentences(benchmark: BenchmarkSummary, comparisons: Comparisons) -> list[str
     accuracy = (
         "" if benchmark.id_accuracy is None else f" Zero-shot ID accuracy is {100 * benchmark.id_accuracy:.2f} %."
     )
-    found = [
+    lines = [
         f"{benchmark.images[benchmark.id]:,} images of {benchmark.id} (ID) against {benchmark.ood_images:,} images "
         f"of {n} OOD {'set' if n == 1 else 'sets'}.{accuracy}",
         _best(benchmark, benchmark.by_name[comparisons.best]),
     ]
     if comparisons.others:
-        found.append(_apart(comparisons))
-    if comparisons.with_no_encoder is not None:
-        first, second, compared = comparisons.with_no_encoder
-        found.append(_verdict(benchmark.by_name[first], benchmark.by_name[second], compared))
-    return found
+        lines.append(_apart(comparisons))
+    if comparisons.with_no_text_encoder is not None:
+        first, second, compared = comparisons.with_no_text_encoder
+        lines.append(_verdict(benchmark.by_name[first], benchmark.by_name[second], compared))
+    return lines
 
 
 def validated(
@@ -106,11 +106,15 @@ def _verdict(with_it: MethodSummary, without: MethodSummary, compared: Compared)
     # The difference of what is printed.
     points = abs(round(100 * ours.mean, 2) - round(100 * theirs.mean, 2))
     if not compared.differs:
-        result = f"cannot be told apart from the best one without, {without.name} ({percent(theirs)}; "
+        result = f"cannot be told apart from the best one without it, {without.name} ({percent(theirs)}; "
         result += f"{show_p(compared.p)})"
     else:
         verb = "beats" if compared.difference > 0 else "loses to"
-        result = f"{verb} the best one without, {without.name} ({percent(theirs)}), by {points:.2f} points of average "
+        result = (
+            f"{verb} the best one without it, {without.name} ({percent(theirs)}), by {points:.2f} points of average "
+        )
         result += f"AUROC ({show_p(compared.p)})"
     caution = "; with one seed, how far training varies is unknown" if ours.std is None else ""
-    return f"With the trained no encoder the best method is {with_it.name} ({percent(ours)}). It {result}{caution}."
+    return (
+        f'The best method with the trained "No" text encoder is {with_it.name} ({percent(ours)}). It {result}{caution}.'
+    )

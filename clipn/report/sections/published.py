@@ -6,18 +6,21 @@ import statistics
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from clipn.config import Params
+from clipn.config.types import STRICT
 from clipn.metrics.detection import fpr95_key
+from clipn.report.part import Part
 from clipn.report.render.document import Block, Cell, Column, Grid, Number, Row, Section, Text
+from clipn.report.render.plots import Style
 from clipn.report.sections.table import IMPORTED, MEAN
 from clipn.report.summary import AVERAGE, BenchmarkSummary, Spread, percent, signed
-
-STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -37,7 +40,7 @@ class Pair:
 
     @property
     def texts(self) -> tuple[str, str]:
-        """With a `?` after what was not read in its source."""
+        """Return both figures, with a `?` after one that was not read in its source."""
         auroc, fpr95 = (f"{_value(f):.2f}{'?' if isinstance(f, Recalled) else ''}" for f in (self.auroc, self.fpr95))
         return auroc, fpr95
 
@@ -87,23 +90,40 @@ class Published:
 
 @cache
 def load() -> Published:
-    """The file that comes with this package."""
+    """Read the file that comes with this package."""
     text = resources.files(__package__).joinpath("published.yaml").read_text(encoding="utf-8")
     return TypeAdapter(Published).validate_python(yaml.safe_load(text))
 
 
+@dataclass(frozen=True)
+class Elsewhere(Part):
+    """Published tables of benchmarks that were not measured here."""
+
+    measured: tuple[str, ...]
+    shown: bool
+
+    @classmethod
+    def read(cls, root: Path, params: Params) -> Elsewhere:
+        """Take from the parameters which benchmarks were measured, and whether published tables are shown."""
+        return cls(params.evaluate.benchmarks, params.report.published)
+
+    def sections(self, styles: Mapping[str, Style]) -> list[Section]:
+        """Lay out one section a table."""
+        return elsewhere(self.measured) if self.shown else []
+
+
 def elsewhere(measured: Collection[str]) -> list[Section]:
-    """Published tables of benchmarks that were not measured."""
-    found = load()
+    """Lay out the published tables of benchmarks that were not measured."""
+    published = load()
     return [
-        Section(table.title, (Text(found.warning, "warning"), Text(table.notes, "note"), _plain(table)))
-        for name, table in found.tables.items()
+        Section(table.title, (Text(published.warning, "warning"), Text(table.notes, "note"), _plain(table)))
+        for name, table in published.tables.items()
         if name not in measured and table.rows
     ]
 
 
 def beside(benchmark: BenchmarkSummary) -> list[Block]:
-    """What was published of a measured benchmark, and row by row what was measured; nothing if it has no table."""
+    """Lay out what was published of a benchmark beside what was measured; nothing if it has no published table."""
     table = load().tables.get(benchmark.name)
     if table is None:
         return []
@@ -181,12 +201,12 @@ def _shown(spread: Spread, _kind: str, _name: str) -> Number:
 
 
 def _measured(spreads: Mapping[str, Spread], sets: Collection[str]) -> dict[str, Spread]:
-    """Those of the published sets; their average only where all of them were measured."""
-    found = {name: spreads[name] for name in sets if name in spreads}
-    if len(found) == len(sets):
-        per_seed = zip(*(spread.values for spread in found.values()), strict=True)
-        found[AVERAGE] = Spread(tuple(statistics.fmean(values) for values in per_seed))
-    return found
+    """Return the values on the published sets, and their average where all of these were measured."""
+    measured = {name: spreads[name] for name in sets if name in spreads}
+    if len(measured) == len(sets):
+        per_seed = zip(*(spread.values for spread in measured.values()), strict=True)
+        measured[AVERAGE] = Spread(tuple(statistics.fmean(values) for values in per_seed))
+    return measured
 
 
 def _limit(

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import TypeAdapter
-from pydantic.dataclasses import dataclass as checked_dataclass
 
-from clipn.config import BenchmarkParams
+from clipn import paths
+from clipn.config import BenchmarkParams, Params
 from clipn.errors import InvalidData
+from clipn.evaluation.results.study import StudyResult
 from clipn.report import curves, merge
-from clipn.report.inputs.metrics import Count, checked_run, validated
+from clipn.report.part import Part
 from clipn.report.render import pictures, plots
 from clipn.report.render.document import Block, Cell, Column, Figure, Gallery, Grid, Number, Row, Section, Text
-from clipn.report.render.plots import Line, Look, Point
+from clipn.report.render.plots import Line, Point, Style
 from clipn.report.sections.table import grouped
 from clipn.report.summary import AVERAGE, BenchmarkSummary, MethodSummary
 
 FEWEST = 3
 """Points through which a line says anything: two always lie on one."""
-
-
-@checked_dataclass(frozen=True)
-class _File:
-    """`reports/study/BACKBONE.json`."""
-
-    backbone: str
-    origin: str
-    dim: Count
-    pooled: Count
-    benchmarks: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -52,13 +39,55 @@ class Study:
     benchmarks: dict[str, BenchmarkSummary]
 
     def accuracy(self, benchmark: str, method: MethodSummary) -> float | None:
-        """Of the method's own classifier, or of zero-shot classification where it has none; None without either."""
+        """Return that of the method's own classifier, else that of zero-shot classification; None without either."""
         if method.id_accuracy is not None:
             return method.id_accuracy.mean
         return self.benchmarks[benchmark].id_accuracy
 
 
-_FILE = TypeAdapter(_File)
+@dataclass(frozen=True)
+class Studies(Part):
+    """All backbones on all benchmarks of the study."""
+
+    KEY: ClassVar[str] = "study"
+    params: Params
+    studies: list[Study]
+
+    @classmethod
+    def read(cls, root: Path, params: Params) -> Studies:
+        """Read the result of every backbone in `study.backbones`."""
+        benchmarks = {name: params.benchmarks[name] for name in params.study.benchmarks}
+        return cls(params, read(root, tuple(params.study.backbones), benchmarks))
+
+    def sections(self, styles: Mapping[str, Style]) -> list[Section]:
+        """Lay out one section; none without backbones."""
+        wanted = self.params.report.curves
+        return [section(self.studies, self.params.study.benchmarks, wanted, styles)] if self.studies else []
+
+    def drawn(self) -> dict[str, bool]:
+        """Return the methods that are drawn, and of each whether it uses the "No" text encoder."""
+        shown: dict[str, bool] = {}
+        for name in self.benchmarks():
+            trained = {method.name: method.trained for method in methods(self.studies, name)}
+            shown |= {method: trained[method] for method in drawn(self.params.report.curves, self.studies, name)}
+        return shown
+
+    def plot_data(self) -> dict[str, str]:
+        """Return ID accuracy and AUROC of every method with every backbone."""
+        return {"study.csv": as_csv(self.studies, self.params.study.benchmarks)} if self.studies else {}
+
+    def metrics(self) -> dict[str, Any]:
+        """Return backbone → benchmark → method → average AUROC."""
+        return metrics(self.studies)
+
+    def benchmarks(self) -> list[str]:
+        """Return the names of the benchmarks of the study."""
+        return list(self.params.study.benchmarks)
+
+    def stages(self) -> list[str]:
+        """Return the names of the stages of every backbone."""
+        stages = ("study_backbone", "study_features", "study")
+        return [f"{stage}-{name}" for stage in stages for name in self.params.study.backbones]
 
 
 def read(root: Path, names: Sequence[str], benchmarks: Mapping[str, BenchmarkParams]) -> list[Study]:
@@ -69,26 +98,27 @@ def read(root: Path, names: Sequence[str], benchmarks: Mapping[str, BenchmarkPar
         InvalidData: a file is of another backbone, or lacks a field or a benchmark.
         NonFinite: a value is NaN or infinite.
     """
-    return [_read(root / "reports" / "study" / f"{name}.json", name, benchmarks) for name in names]
+    return [_read(root / paths.STUDIES / f"{name}.json", name, benchmarks) for name in names]
 
 
 def _read(path: Path, name: str, benchmarks: Mapping[str, BenchmarkParams]) -> Study:
-    found = validated(path, _FILE, "the feature study")
-    if found.backbone != name:
-        raise InvalidData(f"{path} is of the backbone {found.backbone!r}; run 'dvc repro'")
+    result = StudyResult.read(path)
+    if result.backbone != name:
+        raise InvalidData(f"{path} is of the backbone {result.backbone!r}; run 'dvc repro'")
     summaries = {}
     for benchmark, sets in benchmarks.items():
-        if benchmark not in found.benchmarks:
+        if benchmark not in result.benchmarks:
             raise InvalidData(
                 f"{path} has no benchmark {benchmark!r}, which study.benchmarks asks for; run 'dvc repro'"
             )
-        run = checked_run(found.benchmarks[benchmark], f"{path}: benchmarks.{benchmark}", benchmark, sets)
-        summaries[benchmark] = merge.summarise(run, [])
-    return Study(name, found.origin, found.dim, found.pooled, summaries)
+        metrics = result.benchmarks[benchmark]
+        metrics.require(f"{path}: benchmarks.{benchmark}", benchmark, sets)
+        summaries[benchmark] = merge.summarise(metrics, [])
+    return Study(name, result.origin, result.dim, result.pooled, summaries)
 
 
 def fit(points: Sequence[Point]) -> Line | None:
-    """The straight line of least squares; None for fewer than `FEWEST` points, or where x or y does not vary."""
+    """Return the line of least squares; None for fewer than `FEWEST` points, or where x or y does not vary."""
     x, y = [point.x for point in points], [point.y for point in points]
     if len(points) < FEWEST or len(set(x)) == 1 or len(set(y)) == 1:
         return None
@@ -97,13 +127,13 @@ def fit(points: Sequence[Point]) -> Line | None:
 
 
 def methods(studies: Sequence[Study], benchmark: str) -> list[MethodSummary]:
-    """All that were measured with any backbone, each once, in the order of tables."""
-    found = {method.name: method for study in studies for method in study.benchmarks[benchmark].methods}
-    return sorted(found.values(), key=merge.place)
+    """Return all methods that were measured with any backbone, each once, in the order of tables."""
+    by_name = {method.name: method for study in studies for method in study.benchmarks[benchmark].methods}
+    return sorted(by_name.values(), key=merge.place)
 
 
 def drawn(wanted: Sequence[str], studies: Sequence[Study], benchmark: str) -> tuple[str, ...]:
-    """Which methods the picture shows: those wanted, else those that are best on the mean of the backbones."""
+    """Return which methods the picture shows: those wanted, else the best ones on the mean of the backbones."""
     values: dict[str, list[float]] = {}
     for study in studies:
         for method in study.benchmarks[benchmark].methods:
@@ -112,18 +142,18 @@ def drawn(wanted: Sequence[str], studies: Sequence[Study], benchmark: str) -> tu
 
 
 def points(studies: Sequence[Study], benchmark: str, names: Iterable[str]) -> list[Point]:
-    """ID accuracy and average AUROC of methods, in percent; backbones without an accuracy give none."""
-    found = []
+    """Return ID accuracy and average AUROC of methods, in percent; backbones without an accuracy give none."""
+    shown = []
     for name in names:
         for study in studies:
             method = study.benchmarks[benchmark].by_name.get(name)
             if method is not None and (accuracy := study.accuracy(benchmark, method)) is not None:
-                found.append(Point(name, study.backbone, 100 * accuracy, 100 * method.auroc[AVERAGE].mean))
-    return found
+                shown.append(Point(name, study.backbone, 100 * accuracy, 100 * method.auroc[AVERAGE].mean))
+    return shown
 
 
 def section(
-    studies: Sequence[Study], benchmarks: Sequence[str], wanted: Sequence[str], look: Mapping[str, Look]
+    studies: Sequence[Study], benchmarks: Sequence[str], wanted: Sequence[str], styles: Mapping[str, Style]
 ) -> Section:
     """Tables and pictures; within `plots.themed()`.
 
@@ -131,7 +161,7 @@ def section(
         studies: one for each backbone.
         benchmarks: those that all of them were measured on.
         wanted: methods to draw.
-        look: of all methods that are drawn.
+        styles: of all methods that are drawn.
     """
     blocks: list[Block] = [
         Text(
@@ -141,7 +171,7 @@ def section(
         _backbones(studies),
     ]
     for benchmark in benchmarks:
-        blocks += _benchmark(studies, benchmark, drawn(wanted, studies, benchmark), look)
+        blocks += _benchmark(studies, benchmark, drawn(wanted, studies, benchmark), styles)
     return Section("Feature study", tuple(blocks))
 
 
@@ -152,7 +182,7 @@ def _backbones(studies: Sequence[Study]) -> Grid:
 
 
 def _benchmark(
-    studies: Sequence[Study], benchmark: str, names: Sequence[str], look: Mapping[str, Look]
+    studies: Sequence[Study], benchmark: str, names: Sequence[str], styles: Mapping[str, Style]
 ) -> Iterable[Block]:
     every = points(studies, benchmark, [method.name for method in methods(studies, benchmark)])
     overall = fit(every)
@@ -174,7 +204,7 @@ def _benchmark(
     chosen = [point for point in every if point.method in names]
     if chosen:
         picture = pictures.svg(
-            plots.scatter_figure(chosen, fits, look),
+            plots.scatter_figure(chosen, fits, styles),
             f"Average AUROC over ID accuracy of {', '.join(names)} with {len(studies)} backbones on {benchmark}; "
             "the table holds the numbers.",
         )
@@ -223,22 +253,24 @@ def _shown(method: MethodSummary) -> float:
 
 
 def as_csv(studies: Sequence[Study], benchmarks: Sequence[str]) -> str:
-    """ID accuracy and average AUROC as fractions: one row a benchmark, backbone and method; no accuracy is empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("benchmark", "backbone", "method", "id_accuracy", "auroc"))
+    """Return ID accuracy and average AUROC as fractions, one row a benchmark, backbone and method.
+
+    A cell is empty where there is no accuracy.
+    """
+    return curves.csv_text(("benchmark", "backbone", "method", "id_accuracy", "auroc"), _csv_rows(studies, benchmarks))
+
+
+def _csv_rows(studies: Sequence[Study], benchmarks: Sequence[str]) -> Iterable[Sequence[str]]:
     for benchmark in benchmarks:
         for study in studies:
             for method in study.benchmarks[benchmark].methods:
                 accuracy = study.accuracy(benchmark, method)
                 shown = "" if accuracy is None else f"{accuracy:.6f}"
-                auroc = f"{method.auroc[AVERAGE].mean:.6f}"
-                writer.writerow((benchmark, study.backbone, method.name, shown, auroc))
-    return text.getvalue()
+                yield benchmark, study.backbone, method.name, shown, f"{method.auroc[AVERAGE].mean:.6f}"
 
 
 def metrics(studies: Sequence[Study]) -> dict[str, Any]:
-    """Backbone → benchmark → method → average AUROC, for `dvc metrics`."""
+    """Return backbone → benchmark → method → average AUROC, for `dvc metrics`."""
     return {
         study.backbone: {
             name: {m.name: {"auroc": round(m.auroc[AVERAGE].mean, 6)} for m in benchmark.methods}

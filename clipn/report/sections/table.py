@@ -19,7 +19,7 @@ IMPORTED = "imported"
 
 
 def results(benchmark: BenchmarkSummary, intervals: Mapping[str, tuple[float, float]]) -> Grid:
-    """AUROC and FPR95 of every method on every OOD set, grouped by what the methods need.
+    """Show AUROC and FPR95 of every method on every OOD set, grouped by what the methods need.
 
     The best mean of every column is marked, all of them when several print the same, and so is the best of every
     group of more than one.
@@ -57,12 +57,12 @@ def results(benchmark: BenchmarkSummary, intervals: Mapping[str, tuple[float, fl
         ),
         rows=tuple(grouped(benchmark.methods, rows)),
         note_column="repeat",
-        folded_repeats="Every repeat of the methods with a trained no encoder",
+        folded_repeats='Every repeat of the methods with a trained "No" text encoder',
     )
 
 
 def further(benchmark: BenchmarkSummary) -> Grid:
-    """Averages over the OOD sets of what else is reported of detectors, and each method's own classifier."""
+    """Show the other measures of detectors, averaged over the OOD sets, and each method's own classifier."""
     chosen = {
         "aupr_in": ("AUPR-in", max),
         "aupr_out": ("AUPR-out", max),
@@ -92,7 +92,7 @@ def further(benchmark: BenchmarkSummary) -> Grid:
 
 
 def decisions(benchmark: BenchmarkSummary) -> Grid | None:
-    """What methods decide without a threshold: images refused, wrongly of the ID set and rightly of the others."""
+    """Show what methods decide without a threshold: ID images refused wrongly, and OOD images refused rightly."""
     rows = [
         Row(
             method.name,
@@ -120,7 +120,7 @@ def decisions(benchmark: BenchmarkSummary) -> Grid | None:
 
 
 def grouped(methods: Sequence[MethodSummary], rows: Callable[[MethodSummary], Iterable[Row]]) -> Iterable[Row]:
-    """The rows of all methods, each group under its heading."""
+    """Return the rows of all methods, each group under its heading."""
     for name in GROUPS:
         members = [method for method in methods if method.group == name]
         if members:
@@ -150,7 +150,7 @@ class _Marks:
         return Number(percent(self.value(method, column)), "", note)
 
     def _shown(self, method: MethodSummary, column: str) -> float:
-        """The mean as printed, so that what prints the same ranks the same."""
+        """Return the mean as printed, so that what prints the same ranks the same."""
         return round(100 * self.value(method, column).mean, 2)
 
 

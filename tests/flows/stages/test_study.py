@@ -50,7 +50,7 @@ def images(scored_project: Path) -> Path:
     values = yaml.safe_load(Path("params.yaml").read_text())
     values["study"]["backbones"] = {
         "own": {"source": "local", "path": "data/backbone"},
-        "bare": {"source": "timm", "path": "clipn/models/backbone.py", "name": "resnet10t", "image_size": 32},
+        "bare": {"source": "timm", "path": "clipn/models/weights.yaml", "name": "resnet10t", "image_size": 32},
     }
     Path("params.yaml").write_text(yaml.safe_dump(values))
     return scored_project

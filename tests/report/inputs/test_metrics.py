@@ -8,6 +8,7 @@ import pytest
 
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData, NonFinite
+from clipn.evaluation.results.benchmark import Decision
 from clipn.report.inputs import metrics as inputs
 from clipn.utils.files import write_json
 
@@ -22,7 +23,7 @@ def test_run_holds_what_the_file_says(project: Path) -> None:
     assert ctw.ood["dogs"].fpr95_ood_first == pytest.approx(0.42)
     assert ctw.average.auroc == pytest.approx(0.8)
     assert ctw.needs == {"yes", "no"}
-    assert ctw.decision == inputs.Decision(0.75, {"dogs": 0.5, "cars": 0.5}, 0.25)
+    assert ctw.decision == Decision(0.75, {"dogs": 0.5, "cars": 0.5}, 0.25)
     assert run.calibration is not None
     assert [entry.share for entry in run.calibration.bins] == [0.5, 0.5]
 
@@ -88,7 +89,10 @@ CTW = "CLIPN-CTW"
         (lambda v: v["methods"][CTW].update(needs=["yes"]), r"CLIPN-CTW\.trained is True, but it needs yes"),
         (lambda v: v["methods"][CTW]["decision"]["ood_refused"].pop("dogs"), "ood_refused has no dogs"),
         (lambda v: v["methods"][CTW]["decision"].pop("calibration_error"), r"decision\.calibration_error: "),
-        (lambda v: v["methods"][CTW].update(trained=False, needs=["yes"]), "CLIPN-CTW does not use the no encoder"),
+        (
+            lambda v: v["methods"][CTW].update(trained=False, needs=["yes"]),
+            'CLIPN-CTW does not use the "No" text encoder',
+        ),
     ],
 )
 def test_wrong_metrics_are_refused_by_field(
@@ -106,7 +110,7 @@ def test_trained_methods_are_no_baselines(project: Path, metrics: Callable[..., 
     values = metrics(None)
     values["methods"] |= metrics(0)["methods"]
     write_json(project / "reports/metrics/small/baselines.json", values)
-    with pytest.raises(InvalidData, match=r"baselines\.json: CLIPN-CTW uses the no encoder"):
+    with pytest.raises(InvalidData, match=r'baselines\.json: CLIPN-CTW uses the "No" text encoder'):
         inputs.read_run(project, "small", SMALL, "baselines")
 
 

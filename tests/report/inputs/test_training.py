@@ -12,7 +12,7 @@ from clipn.utils.files import write_text
 
 def test_every_metric_has_steps_of_its_own(project: Path) -> None:
     curves = training.read(project, 0)
-    assert curves.keys() == {*training.LOSSES, *training.LOOKS}
+    assert curves.keys() == {*training.LOSSES, *training.CHECKS}
     np.testing.assert_array_equal(curves["loss_yes"].steps, [0, 1, 2, 3, 4])
     np.testing.assert_allclose(curves["loss_yes"].values, [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5])
     np.testing.assert_array_equal(curves["auroc_ctw"].steps, [1, 3])
@@ -20,7 +20,7 @@ def test_every_metric_has_steps_of_its_own(project: Path) -> None:
 
 
 def test_a_run_without_looks_has_losses_alone(project: Path) -> None:
-    for name in training.LOOKS:
+    for name in training.CHECKS:
         (project / f"reports/training/seed-0/plots/metrics/{name}.tsv").unlink()
     assert training.read(project, 0).keys() == set(training.LOSSES)
 

@@ -6,8 +6,8 @@ import matplotlib
 import numpy as np
 import pytest
 
+from clipn.evaluation.results.benchmark import Bin
 from clipn.report.curves import Histogram
-from clipn.report.inputs.metrics import Bin
 from clipn.report.inputs.training import Curve
 from clipn.report.render import plots
 from clipn.report.render.plots import Line, Point
@@ -21,30 +21,30 @@ LINE = np.linspace(0, 1, 5)
 
 
 def test_no_two_methods_look_the_same() -> None:
-    many = plots.looks({**{f"m{i}": False for i in range(20)}, **{f"t{i}": True for i in range(10)}})
+    many = plots.styles({**{f"m{i}": False for i in range(20)}, **{f"t{i}": True for i in range(10)}})
     assert len(set(many.values())) == 30
 
 
 def test_the_no_encoder_is_marked_by_solid_thick_lines() -> None:
-    look = plots.looks(BOTH)
-    assert look["CLIPN-CTW"].dash == "-"
-    assert look["MSP"].dash != "-"
-    assert look["CLIPN-CTW"].width > look["MSP"].width
+    styles = plots.styles(BOTH)
+    assert styles["CLIPN-CTW"].dash == "-"
+    assert styles["MSP"].dash != "-"
+    assert styles["CLIPN-CTW"].width > styles["MSP"].width
 
 
 @pytest.fixture(scope="module")
 def figures() -> list[tuple[str, matplotlib.figure.Figure]]:
-    look = plots.looks(BOTH)
+    styles = plots.styles(BOTH)
     curve = Curve(LINE, LINE)
     with plots.themed():
         return [
-            ("roc", plots.roc_figure({"MSP": (LINE, LINE), "CLIPN-CTW": (LINE, LINE)}, look)),
-            ("auroc", plots.auroc_figure(TWO, ["CLIPN-CTW", "MSP"], look)),
+            ("roc", plots.roc_figure({"MSP": (LINE, LINE), "CLIPN-CTW": (LINE, LINE)}, styles)),
+            ("auroc", plots.auroc_figure(TWO, ["CLIPN-CTW", "MSP"], styles)),
             ("histogram", plots.histogram_figure("MSP", Histogram(LINE, LINE, LINE), "red")),
             ("training", plots.training_figure("total", {0: curve, 1: curve})),
             ("reliability", plots.reliability_figure([Bin(0.5, 0.25, 0.75), Bin(0.75, 1.0, 0.25)])),
-            ("scatter", plots.scatter_figure(POINTS, {"MSP": Line(2.0, -50.0, 0.5)}, look)),
-            ("levels", plots.levels_figure("Noise", ["clean", "10"], {"MSP": [(90.0, 0.0), (80.0, 1.0)]}, look)),
+            ("scatter", plots.scatter_figure(POINTS, {"MSP": Line(2.0, -50.0, 0.5)}, styles)),
+            ("levels", plots.levels_figure("Noise", ["clean", "10"], {"MSP": [(90.0, 0.0), (80.0, 1.0)]}, styles)),
         ]
 
 
@@ -60,7 +60,7 @@ def test_svgs_are_well_formed_and_refer_to_nothing_outside(figures: list[tuple[s
 def test_svgs_are_the_same_every_time_and_whatever_the_users_settings() -> None:
     def draw() -> bytes:
         with plots.themed():
-            return plots.svg(plots.auroc_figure(TWO, ["MSP"], plots.looks(BOTH)))
+            return plots.svg(plots.auroc_figure(TWO, ["MSP"], plots.styles(BOTH)))
 
     first = draw()
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "black", "svg.hashsalt": "other"}):
@@ -68,9 +68,9 @@ def test_svgs_are_the_same_every_time_and_whatever_the_users_settings() -> None:
 
 
 def test_dollar_signs_are_text_not_formulas() -> None:
-    look = plots.looks({"$x": False, "y$": True})
+    styles = plots.styles({"$x": False, "y$": True})
     with plots.themed():
-        assert b"<svg" in plots.svg(plots.roc_figure({"$x": (LINE, LINE), "y$": (LINE, LINE)}, look))
+        assert b"<svg" in plots.svg(plots.roc_figure({"$x": (LINE, LINE), "y$": (LINE, LINE)}, styles))
 
 
 def test_figures_show_every_method_and_seed(figures: list[tuple[str, matplotlib.figure.Figure]]) -> None:

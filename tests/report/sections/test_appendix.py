@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,6 +12,8 @@ from clipn.report.inputs.training import LOSSES, Curve
 from clipn.report.render import plots
 from clipn.report.render.document import Gallery, Grid, Section, Text
 from clipn.report.sections import appendix
+from clipn.report.sections.benchmarks import Benchmarks
+from tests.report import made_up
 from tests.report.made_up import benchmark, method
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -69,3 +73,14 @@ def test_stages_in_numbers() -> None:
         ("download", "4.5", "1,200", "1,190", "10 http 404", "3 shards"),
         ("x", "1.2", "–", "–", "–", "–"),
     ]
+
+
+def test_images_training_and_stages_are_read(project: Path) -> None:
+    params = made_up.params()
+    part = Benchmarks.read(project, params)
+    found = appendix.Appendix.read(project, params, [part], part.summaries)
+    assert found.samples.keys() == {"cats", "dogs", "cars"}
+    assert list(found.training) == [0, 1, 2]
+    assert [stage.name for stage in found.stages] == ["captions", "download"]
+    with plots.themed():
+        assert [section.title for section in found.sections()][::2] == ["Images", "Stages"]

@@ -59,14 +59,14 @@ def test_numbers_before_and_after(found: attack.Attack) -> None:
     note = " ".join(block.text for block in section.blocks if isinstance(block, Text) and block.role == "note")
     assert "8 OOD images" in note
     assert "in 250 steps" in note
-    assert "smooth: cosine to the target 0.250 before and 0.875 after, mean change of a pixel 1.50 of 255" in note
+    assert "Smooth: cosine to the target 0.250 before and 0.875 after, mean change of a pixel 1.50 of 255" in note
 
 
 def test_a_sentence_holds_the_no_encoder_against_what_does_without(found: attack.Attack) -> None:
-    assert attack.sentences(found.found) == [
-        "How smooth changes move AUROC, in points: with the trained no encoder −50.00 (CLIPN-CTW); "
+    assert attack.sentences(found.result) == [
+        'How smooth changes move AUROC, in points: with the trained "No" text encoder −50.00 (CLIPN-CTW); '
         "without it −80.00 (1-NN) and −40.00 (MCM).",
-        "How patchy changes move AUROC, in points: with the trained no encoder −50.00 (CLIPN-CTW); "
+        'How patchy changes move AUROC, in points: with the trained "No" text encoder −50.00 (CLIPN-CTW); '
         "without it −20.00 (1-NN) and −40.00 (MCM).",
     ]
 
@@ -79,7 +79,7 @@ def test_nothing_is_said_of_methods_that_were_not_measured(tmp_path: Path) -> No
     values["kinds"]["patchy"]["methods"] = {}
     write(tmp_path, values)
     found = attack.read(tmp_path, "small", SMALL)
-    assert attack.sentences(found.found) == ["How smooth changes move AUROC, in points: without it −80.00 (1-NN)."]
+    assert attack.sentences(found.result) == ["How smooth changes move AUROC, in points: without it −80.00 (1-NN)."]
 
 
 def test_contact_sheets_are_shown(found: attack.Attack) -> None:

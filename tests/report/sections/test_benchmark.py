@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clipn.report.inputs.metrics import Bin, Calibration
+from clipn.evaluation.results.benchmark import Bin, Calibration
+from clipn.evaluation.results.overlap import OverlapResult, SetOverlap
 from clipn.report.inputs.score_files import Scores
 from clipn.report.render import plots
 from clipn.report.render.document import Facts, Gallery, Grid, Section, Text
 from clipn.report.sections import benchmark
 from clipn.report.sections.benchmark import Measured
-from clipn.report.sections.overlaps import Found, Overlap, SetOverlap
+from clipn.report.sections.overlaps import Overlap
 from clipn.report.summary import BenchmarkSummary, ImportedModel
 from tests.report import made_up
 from tests.report.made_up import TRAINED
@@ -27,7 +28,7 @@ SMALL = made_up.benchmark(
     skipped={"GL-MCM": "needs patch features"},
 )
 OVERLAP = Overlap(
-    Found("small", "cats", ("dogs", "cars"), 0.95, dict.fromkeys(("cats", "dogs", "cars"), SetOverlap(3))), {}
+    OverlapResult("small", "cats", ("dogs", "cars"), 0.95, dict.fromkeys(("cats", "dogs", "cars"), SetOverlap(3))), {}
 )
 
 
@@ -47,7 +48,7 @@ def measure(summary: BenchmarkSummary = SMALL, **further: bool) -> Measured:
 
 def section(measured: Measured, *, with_published: bool = False) -> Section:
     with plots.themed():
-        return benchmark.section(measured, plots.looks({"CLIPN-CTW": True}), with_published=with_published)
+        return benchmark.section(measured, plots.styles({"CLIPN-CTW": True}), with_published=with_published)
 
 
 def texts(section: Section, *roles: str) -> list[str]:
@@ -84,7 +85,7 @@ def test_facts_to_see_first() -> None:
     assert [(fact.name, fact.value, fact.note) for fact in facts.facts] == [
         ("Zero-shot ID accuracy", "75.00 %", "3 images of cats"),
         ("Best average AUROC", "81.00", "MSP, FPR95 25.00"),
-        ("Best with the trained no encoder", "80.00 ± 7.07", "CLIPN-CTW, FPR95 50.00 ± 0.00"),
+        ('Best with the trained "No" text encoder', "80.00 ± 7.07", "CLIPN-CTW, FPR95 50.00 ± 0.00"),
         ("OOD images", "6", "in 2 sets; 2 training seeds"),
     ]
 
@@ -103,13 +104,15 @@ def test_settings_are_stated() -> None:
     note = next(note for note in texts(found, "note") if note.startswith("AUROC (higher is better)"))
     assert "Logit scale 21.25, templates symbols (pairs for the models trained here)." in note
     assert "The model released was imported; it is measured with logit scale 100 and templates photo." in note
-    assert "FPR95 convention id-interpolated: ID is the positive class; the ROC curve is interpolated" in note
+    assert (
+        "FPR95 follows the convention id-interpolated: ID is the positive class; the ROC curve is interpolated" in note
+    )
 
 
 def test_validation_benchmarks_are_called_so() -> None:
     found = section(measure(validates=True))
     assert found.title == "Validation: small"
-    assert texts(found, "note")[0].startswith("Choices between combinations of scores are made on this benchmark")
+    assert texts(found, "note")[0].startswith("Combinations of scores are chosen on this benchmark")
 
 
 def test_what_was_chosen_elsewhere_is_one_more_sentence() -> None:

@@ -61,8 +61,8 @@ def test_the_best_method_is_compared_with_every_other() -> None:
 
 def test_the_no_encoder_is_held_against_the_best_without() -> None:
     found = comparisons.compare(SMALL, SCORES)
-    assert found.with_no_encoder is not None
-    first, second, compared = found.with_no_encoder
+    assert found.with_no_text_encoder is not None
+    first, second, compared = found.with_no_text_encoder
     assert (first, second) == ("CLIPN-CTW", "MSP")
     assert compared == found.others["CLIPN-CTW"].reversed
     assert compared.low < compared.difference < compared.high < 0
@@ -74,9 +74,9 @@ def test_a_verdict_that_is_not_about_the_best_is_one_more_comparison() -> None:
         benchmark(*SMALL.methods, imported, seeds=(0, 1)), {**SCORES, "CLIPN-CTW (x)": [scores(3)]}
     )
     assert found.best == "CLIPN-CTW (x)"
-    assert found.with_no_encoder is not None
-    assert found.with_no_encoder[:2] == ("CLIPN-CTW", "MSP")
-    assert found.with_no_encoder[2].difference < 0
+    assert found.with_no_text_encoder is not None
+    assert found.with_no_text_encoder[:2] == ("CLIPN-CTW", "MSP")
+    assert found.with_no_text_encoder[2].difference < 0
     note = comparisons.blocks(found)[1]
     assert isinstance(note, Text)
     assert "corrected after Holm for the 5 comparisons" in note.text
@@ -84,7 +84,7 @@ def test_a_verdict_that_is_not_about_the_best_is_one_more_comparison() -> None:
 
 def test_a_single_method_is_compared_with_nothing() -> None:
     found = comparisons.compare(benchmark(SMALL.methods[0]), {"MSP": SCORES["MSP"]})
-    assert (found.others, found.with_no_encoder) == ({}, None)
+    assert (found.others, found.with_no_text_encoder) == ({}, None)
     assert comparisons.blocks(found) == []
     low, high = found.intervals["MSP"]
     assert low < high

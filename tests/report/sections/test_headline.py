@@ -33,12 +33,12 @@ def test_a_win_is_claimed_only_where_it_is_more_than_chance() -> None:
     _, _, apart, verdict = headline.sentences(SMALL, comparisons(CERTAIN))
     assert apart == "MSP beats each of the 2 other methods (p < 0.05)."
     assert verdict == (
-        "With the trained no encoder the best method is CLIPN-CTW (80.00 ± 7.07). It loses to the best one without, "
-        "MSP (81.00), by 1.00 points of average AUROC (p = 0.001)."
+        'The best method with the trained "No" text encoder is CLIPN-CTW (80.00 ± 7.07). '
+        "It loses to the best one without it, MSP (81.00), by 1.00 points of average AUROC (p = 0.001)."
     )
     _, _, apart, verdict = headline.sentences(SMALL, comparisons(UNSURE))
     assert apart == "MSP cannot be told apart from CLIPN-CTW (p = 0.43); it beats the other one (p < 0.05)."
-    assert verdict.endswith("It cannot be told apart from the best one without, MSP (81.00; p = 0.43).")
+    assert verdict.endswith("It cannot be told apart from the best one without it, MSP (81.00; p = 0.43).")
     _, _, apart, _ = headline.sentences(SMALL, comparisons(UNSURE, Compared(0.11, -0.1, 0.3, 0.2)))
     assert apart == "MSP cannot be told apart from CLIPN-CTW (p = 0.43) and MCM (p = 0.2)."
 
@@ -48,7 +48,7 @@ def test_clipn_may_win_too() -> None:
     found = Comparisons("CLIPN-CTW", {"MSP": CERTAIN}, ("CLIPN-CTW", "MSP", CERTAIN), {})
     _, _, apart, verdict = headline.sentences(benchmark(MSP, better), found)
     assert apart == "CLIPN-CTW beats MSP (p = 0.001)."
-    assert "It beats the best one without, MSP (81.00), by 9.00 points of average AUROC (p = 0.001)" in verdict
+    assert "It beats the best one without it, MSP (81.00), by 9.00 points of average AUROC (p = 0.001)" in verdict
     assert verdict.endswith("; with one seed, how far training varies is unknown.")
 
 

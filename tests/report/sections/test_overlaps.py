@@ -58,8 +58,8 @@ def test_what_was_left_out(project: Path, benchmark: BenchmarkSummary) -> None:
     dropped = replace(benchmark, leave_out="id", left_out={"dogs": 1, "cars": 0})
     assert [row[-1] for row in rows(overlap, dropped)] == ["left out", "–", "1", "0"]
     assert overlaps.sentence(overlap, dropped) == (
-        "Compared were the OOD images with those of cats, and all images with the training images; exact duplicates "
-        "have equal pixels, near duplicates have features of cosine 0.95 or more. OOD images that duplicate an ID "
+        "Compared: the OOD images with those of cats, and all images with the training images. Exact duplicates "
+        "have equal pixels; near duplicates have features of cosine 0.95 or more. OOD images that duplicate an ID "
         "image are left out of the results."
     )
 
@@ -71,7 +71,7 @@ def test_without_training_images(project: Path, benchmark: BenchmarkSummary) -> 
     write_json(project / FILE, values)
     overlap = overlaps.read(project, "small", SMALL)
     assert rows(overlap, benchmark)[0] == ["set", "images", "exact of ID", "near of ID"]
-    assert overlaps.sentence(overlap, benchmark).startswith("Compared were the OOD images with those of cats; exact")
+    assert overlaps.sentence(overlap, benchmark).startswith("Compared: the OOD images with those of cats. Exact")
 
 
 def test_no_duplicates_are_one_sentence(project: Path, benchmark: BenchmarkSummary) -> None:

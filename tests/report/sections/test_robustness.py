@@ -10,6 +10,7 @@ import pytest
 
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData, MissingInput, NonFinite
+from clipn.evaluation.results.robustness import RobustnessResult
 from clipn.report.render import plots
 from clipn.report.render.document import Gallery, Grid, Section
 from clipn.report.sections import robustness
@@ -23,28 +24,28 @@ FILE = Path("reports/robustness/small.json")
 
 
 @pytest.fixture
-def found(tmp_path: Path) -> robustness.Robustness:
+def found(tmp_path: Path) -> RobustnessResult:
     write_json(tmp_path / FILE, made_up.robustness())
     return robustness.read(tmp_path, "small", SMALL)
 
 
-def section(found: robustness.Robustness, *wanted: str) -> Section:
+def section(found: RobustnessResult, *wanted: str) -> Section:
     with plots.themed():
-        return robustness.section([found], wanted, plots.looks(found.trained))
+        return robustness.section([found], wanted, plots.styles(found.trained))
 
 
-def grids(found: robustness.Robustness, *wanted: str) -> list[Grid]:
+def grids(found: RobustnessResult, *wanted: str) -> list[Grid]:
     return [block for block in section(found, *wanted).blocks if isinstance(block, Grid)]
 
 
-def test_every_condition_has_a_name(found: robustness.Robustness) -> None:
-    assert list(found.entries)[:5] == ["clean", "noise 10 id", "noise 10 ood", "noise 10 both", "noise 20 id"]
-    assert list(found.entries)[-2:] == ["templates photo", "synonyms"]
-    assert len(found.entries) == 1 + 12 + 2
+def test_every_condition_has_a_name(found: RobustnessResult) -> None:
+    assert list(found.conditions)[:5] == ["clean", "noise 10 id", "noise 10 ood", "noise 10 both", "noise 20 id"]
+    assert list(found.conditions)[-2:] == ["templates photo", "synonyms"]
+    assert len(found.conditions) == 1 + 12 + 2
     assert found.trained == {"MCM": False, "CLIPN-CTW": True}
 
 
-def test_a_line_for_each_corruption_of_all_images(found: robustness.Robustness) -> None:
+def test_a_line_for_each_corruption_of_all_images(found: RobustnessResult) -> None:
     (gallery,) = [block for block in section(found, "CLIPN-CTW", "MCM").blocks if isinstance(block, Gallery)]
     assert [figure.picture.alt for figure in gallery.figures] == [
         "Average AUROC in percent on small over levels of noise (clean, 10, 20): CLIPN-CTW from 85.0 to 45.0; "
@@ -54,7 +55,7 @@ def test_a_line_for_each_corruption_of_all_images(found: robustness.Robustness) 
     ]
 
 
-def test_table_of_corrupted_id_or_ood_images(found: robustness.Robustness) -> None:
+def test_table_of_corrupted_id_or_ood_images(found: RobustnessResult) -> None:
     corrupted, _ = grids(found, "CLIPN-CTW", "MCM")
     assert [column.name for column in corrupted.columns] == ["corruption", "ID accuracy", "CLIPN-CTW", "MCM"]
     assert len(corrupted.rows) == 13
@@ -66,7 +67,7 @@ def test_table_of_corrupted_id_or_ood_images(found: robustness.Robustness) -> No
     assert corrupted.folded
 
 
-def test_names_of_classes_are_held_against_the_usual_ones(found: robustness.Robustness) -> None:
+def test_names_of_classes_are_held_against_the_usual_ones(found: RobustnessResult) -> None:
     _, names = grids(found, "MCM")
     assert [(column.name, column.note) for column in names.columns[1:]] == [
         ("templates photo", "2 classes changed"),
@@ -95,12 +96,12 @@ def test_what_was_not_measured_is_left_out(tmp_path: Path) -> None:
     assert grids(robustness.read(tmp_path, "small", SMALL), "MCM") == []
 
 
-def test_drawn_methods_are_those_wanted_or_the_best(found: robustness.Robustness) -> None:
+def test_drawn_methods_are_those_wanted_or_the_best(found: RobustnessResult) -> None:
     assert robustness.drawn(("1-NN", "CLIPN-CTW"), found) == ("CLIPN-CTW",)
     assert robustness.drawn(("1-NN",), found) == ("MCM", "CLIPN-CTW")
 
 
-def test_csv_and_metrics(found: robustness.Robustness) -> None:
+def test_csv_and_metrics(found: RobustnessResult) -> None:
     rows = list(csv.DictReader(io.StringIO(robustness.as_csv([found]))))
     assert len(rows) == 15 * 2
     assert rows[0] == {

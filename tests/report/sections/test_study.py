@@ -86,9 +86,9 @@ def texts(row: Row) -> list[str]:
 
 
 def test_table_of_methods_and_backbones(studies: list[study.Study]) -> None:
-    look = plots.looks({"1-NN": False, "MCM": False})
+    styles = plots.styles({"1-NN": False, "MCM": False})
     with plots.themed():
-        section = study.section(studies, ["small"], ("1-NN", "MCM", "unknown"), look)
+        section = study.section(studies, ["small"], ("1-NN", "MCM", "unknown"), styles)
     assert texts(grid_of(section.blocks, "Backbones").rows[0]) == ["8", "12", "open_clip, red"]
     grid = grid_of(section.blocks, "Feature study on small")
     assert [column.name for column in grid.columns] == ["method", *BACKBONES, "R²"]
@@ -109,7 +109,7 @@ def test_table_of_methods_and_backbones(studies: list[study.Study]) -> None:
 
 def test_two_backbones_have_no_fit(studies: list[study.Study]) -> None:
     with plots.themed():
-        section = study.section(studies[:2], ["small"], ("1-NN",), plots.looks({"1-NN": False}))
+        section = study.section(studies[:2], ["small"], ("1-NN",), plots.styles({"1-NN": False}))
     grid = grid_of(section.blocks, "Feature study on small")
     assert {row.cells[-1] for row in grid.rows if row.cells} == {"–"}
     assert any("With fewer than 3 backbones there is no R²" in b.text for b in section.blocks if isinstance(b, Text))
@@ -123,7 +123,7 @@ def test_a_method_that_one_backbone_could_not_feed(tmp_path: Path) -> None:
         write_json(tmp_path / f"reports/study/{name}.json", values)
     studies = study.read(tmp_path, BACKBONES, SMALL)
     with plots.themed():
-        section = study.section(studies, ["small"], ("1-NN",), plots.looks({"1-NN": False}))
+        section = study.section(studies, ["small"], ("1-NN",), plots.styles({"1-NN": False}))
     (row,) = [row for row in grid_of(section.blocks, "Feature study on small").rows if row.name == "1-NN"]
     assert texts(row) == ["70.00 / 50.00", "–", "90.00 / 70.00", "–"]
 

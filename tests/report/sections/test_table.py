@@ -27,7 +27,7 @@ def test_rows_are_methods_times_repeats_under_what_they_need() -> None:
         ("Class names", ""),
         ("MSP", ""),
         ("MCM", ""),
-        ("Class names and a trained no encoder", ""),
+        ('Class names and a trained "No" text encoder', ""),
         ("CLIPN-CTW", "seed 0"),
         ("CLIPN-CTW", "seed 1"),
         ("CLIPN-CTW", "seed 2"),

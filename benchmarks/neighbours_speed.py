@@ -27,7 +27,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from clipn.features.rows import FeatureBatch, unit_norm
 from clipn.scores.base import Array, Evidence
-from clipn.scores.neighbours import KNN, TEMPERATURE
+from clipn.scores.knn import KNN, TEMPERATURE
 
 try:
     import faiss

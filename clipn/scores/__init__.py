@@ -4,17 +4,17 @@ A new score is one class with a name, what it needs, `fit` and `score`, and one 
 """
 
 from clipn.errors import InvalidParams
-from clipn.scores.activations import ReAct, ViM
 from clipn.scores.base import Classifies, DecidesAlone, Evidence, Score, features_of, has_features
 from clipn.scores.clipn import ATD, CTW
 from clipn.scores.combined import ATDNegLabel, NegATD
-from clipn.scores.gaussians import Mahalanobis, RelativeMahalanobis
-from clipn.scores.local import GLMCM
-from clipn.scores.negative_labels import CSP, NegLabel
-from clipn.scores.neighbours import KNN, OneNN
+from clipn.scores.gl_mcm import GLMCM
+from clipn.scores.knn import KNN, OneNN
+from clipn.scores.mahalanobis import Mahalanobis, RelativeMahalanobis
+from clipn.scores.mcm import MCM, MSP, Energy, MaxLogit
+from clipn.scores.neg_label import CSP, NegLabel
 from clipn.scores.odin import ODIN
 from clipn.scores.probe import PLP, ProbeEnergy, ProbeMSP
-from clipn.scores.zero_shot import MCM, MSP, Energy, MaxLogit
+from clipn.scores.vim import ReAct, ViM
 
 REGISTRY: dict[str, type[Score]] = {
     score.name: score

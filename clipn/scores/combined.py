@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clipn.scores.base import Array, Evidence, Kind
 from clipn.scores.clipn import ATD
-from clipn.scores.negative_labels import NegLabel
+from clipn.scores.neg_label import NegLabel
 
 
 class NegATD(ATD):

@@ -9,9 +9,9 @@ import pytest
 from scipy.special import expit, softmax
 
 from clipn.errors import InvalidParams
-from clipn.scores import negative_labels
+from clipn.scores import neg_label
 from clipn.scores.base import Evidence
-from clipn.scores.negative_labels import CSP, NegLabel, negatives
+from clipn.scores.neg_label import CSP, NegLabel, negatives
 from clipn.scores.word_features import WordFeatures
 from tests.training_data import unit
 
@@ -61,8 +61,8 @@ def test_a_quantile_looks_past_a_class_that_is_near() -> None:
 def test_the_quantile_is_numpy_s(classes: int, quantile: float, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     yes, pool = unit(rng, classes, 5), random_words(rng, 40, 0, 5)
-    monkeypatch.setattr(negative_labels, "COSINES", 3 * classes)  # several blocks
-    nearness, largest = negative_labels._nearness(yes, pool, quantile, "cpu")
+    monkeypatch.setattr(neg_label, "COSINES", 3 * classes)  # several blocks
+    nearness, largest = neg_label._nearness(yes, pool, quantile, "cpu")
     np.testing.assert_allclose(nearness, np.quantile(pool.features @ yes.T, quantile, axis=1), atol=1e-6)
     np.testing.assert_allclose(largest, (pool.features @ yes.T).max(axis=1), atol=1e-6)
 
@@ -97,7 +97,7 @@ def test_loops_over_the_formulas_give_the_same(groups: int, monkeypatch: pytest.
     rng = np.random.default_rng(1)
     dim, classes, scale = 8, 30, 20.0
     yes, images, pool = unit(rng, classes, dim), unit(rng, 50, dim), random_words(rng, 200, 107, dim)
-    monkeypatch.setattr(negative_labels, "COSINES", 1000)  # several blocks of words and of images
+    monkeypatch.setattr(neg_label, "COSINES", 1000)  # several blocks of words and of images
     score = NegLabel(groups=groups, seed=5).fit(Evidence(yes, logit_scale=scale, words=pool))
 
     kept = []

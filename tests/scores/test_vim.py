@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from clipn.scores import activations
-from clipn.scores.activations import ReAct, ViM
+from clipn.scores import vim
+from clipn.scores.vim import ReAct, ViM
 from tests.scores.id_images import DEGENERATE, FEATURES, IMAGES, PROBE, degenerate, evidence
 
 # pytorch-ood 0.4.0 with the weights of PROBE.folded(): ReAct(identity, head).fit_feature_maps(FEATURES, LABELS)
@@ -36,7 +36,7 @@ def test_react_that_clips_nothing_is_the_energy() -> None:
 @pytest.mark.usefixtures("given_probe")
 @pytest.mark.parametrize("block", [7, 8192])
 def test_vim_as_pytorch_ood_has_it(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    monkeypatch.setattr(activations, "BLOCK", block)
+    monkeypatch.setattr(vim, "BLOCK", block)
     score = ViM().fit(evidence())
     assert score.alpha == pytest.approx(VIM_ALPHA, rel=1e-5)
     np.testing.assert_allclose(score.score(IMAGES), PYTORCH_OOD_VIM, rtol=1e-5)
@@ -64,7 +64,7 @@ def test_the_mean_virtual_logit_is_the_mean_largest_logit() -> None:
     ],
 )
 def test_size_of_the_principal_space(features: int, spanned: int, principal: int) -> None:
-    assert activations._principal(features, spanned) == principal
+    assert vim._principal(features, spanned) == principal
 
 
 @pytest.mark.usefixtures("given_probe")

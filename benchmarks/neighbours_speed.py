@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.neighbors import NearestNeighbors
 
-from clipn.features.rows import FeatureBatch, unit_norm
+from clipn.features.rows import FeatureBatch
 from clipn.scores.base import Array, Evidence
 from clipn.scores.knn import KNN, TEMPERATURE
 

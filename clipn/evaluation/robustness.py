@@ -23,9 +23,10 @@ from clipn.evaluation.corruptions import Corruption
 from clipn.evaluation.scoring import BySeed, Panel, Values
 from clipn.features import crops, select
 from clipn.features.lookup import Images
-from clipn.features.rows import FeatureBatch, unit_norm
+from clipn.features.rows import FeatureBatch
 from clipn.models.backbone import Backbone
 from clipn.utils import threads
+from clipn.utils.arrays import unit_norm
 from clipn.utils.progress import Progress, silent
 
 CLEAN = "clean"

@@ -14,7 +14,7 @@ from clipn import scores
 from clipn.errors import NonFinite
 from clipn.features.rows import FeatureBatch, FeatureMeta
 from clipn.scores import Evidence, Score
-from clipn.scores.base import Array
+from clipn.utils.arrays import Array
 
 BLOCK = 2048
 """Images scored at a time: bounds the memory of [images, classes] matrices and of patch features."""

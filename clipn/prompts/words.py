@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from clipn.errors import BackboneMismatch, InvalidData, MissingInput, NonFinite
 from clipn.features.encode import encode_texts
-from clipn.features.rows import METADATA_KEY, unit_norm
+from clipn.features.rows import METADATA_KEY
 from clipn.models.backbone import Backbone
 from clipn.prompts.wordnet import Lexicon
 from clipn.scores.word_features import WordFeatures
+from clipn.utils.arrays import unit_norm
 from clipn.utils.files import atomic_path
 from clipn.utils.progress import Progress, silent
 from clipn.utils.timing import Phases

@@ -19,7 +19,7 @@ from clipn.evaluation.robustness import Renaming, Study, synonyms
 from clipn.features import crops
 from clipn.features.encode import encode_images
 from clipn.features.lookup import Images
-from clipn.features.rows import unit_norm
+from clipn.utils.arrays import unit_norm
 from clipn.metrics.detection import auroc
 from clipn.models.backbone import Backbone
 from clipn.scores import Evidence

@@ -38,7 +38,7 @@ def test_what_cannot_be_fed_is_named() -> None:
     nameless = replace(PLAIN, yes=None, images=replace(BATCH, pooled=np.ones((50, 12), np.float16)))
     panel, skipped = scoring.fit(["MCM", "CLIPN-CTW", "1-NN"], {None: nameless}, META)
     assert list(panel) == ["1-NN"]
-    assert skipped == {"MCM": "needs class names and a text tower", "CLIPN-CTW": "needs a trained no encoder"}
+    assert skipped == {"MCM": "needs class names and a text tower", "CLIPN-CTW": "needs a trained \"No\" text encoder"}
     panel, skipped = scoring.fit(["1-NN"], {None: nameless}, replace(META, pooled=0))
     assert (panel, skipped) == ({}, {"1-NN": "needs features before the projection, which this tower does not have"})
     assert scoring.fit(["1-NN"], {None: PLAIN}, META)[1]["1-NN"].startswith("needs ID images")

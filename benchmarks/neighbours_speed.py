@@ -26,8 +26,9 @@ from rich.table import Table
 from sklearn.neighbors import NearestNeighbors
 
 from clipn.features.rows import FeatureBatch
-from clipn.scores.base import Array, Evidence
+from clipn.scores.base import Evidence
 from clipn.scores.knn import KNN, TEMPERATURE
+from clipn.utils.arrays import Array, unit_norm
 
 try:
     import faiss

@@ -1,0 +1,1 @@
+"""Programs that made data files of the package; none of them runs in the pipeline."""

@@ -16,6 +16,7 @@ from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData, NonFinite
 from clipn.features.store import FeatureBatch
 from clipn.metrics import bootstrap, calibration
+from clipn.metrics.detection import AVERAGE
 from clipn.scores import Evidence, Score
 
 BLOCK = 2048
@@ -189,7 +190,7 @@ def _result(
         "needs": sorted(score.needs),
         "id_accuracy": None,
         "ood": {set_name: {**measured[set_name], **intervals[set_name].as_json()} for set_name in benchmark.ood},
-        "average": {**average, **intervals[bootstrap.AVERAGE].as_json()},
+        "average": {**average, **intervals[AVERAGE].as_json()},
     }
     if method in known.classified:
         result["id_accuracy"] = metrics.accuracy(known.classified[method], known.labels)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from clipn.metrics.detection import AVERAGE
 from clipn.report.inputs.metrics import Calibration
 
-AVERAGE = "average"
 GROUPS = (
     "Class names",
     "Class names and a trained no encoder",

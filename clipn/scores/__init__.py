@@ -1,6 +1,8 @@
 """Out-of-distribution scores on cached features. Higher = more in-distribution.
 
-A new score is one class with a name, what it needs, `fit` and `score`, and one entry in `REGISTRY`.
+A new score is one class with a name, what it needs, `fit` and `score`, in a file of its own; and its import and one
+entry in `REGISTRY` here. SciPy, scikit-learn and torch are imported by the methods that compute with them, so that
+importing this package costs what NumPy costs.
 """
 
 from clipn.errors import InvalidParams

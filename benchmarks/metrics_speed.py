@@ -58,34 +58,34 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     random = np.random.default_rng(0)
-    inliers, outliers = random.normal(1, 1, options.scores), random.normal(0, 1, options.scores)
-    other = Run(inliers + random.normal(0, 0.3, options.scores), {"ood": outliers})
-    known, unknown = random.normal(1, 1, options.id), random.normal(0, 1, options.ood)
+    id_scores, ood_scores = random.normal(1, 1, options.scores), random.normal(0, 1, options.scores)
+    other = Run(id_scores + random.normal(0, 0.3, options.scores), {"ood": ood_scores})
+    few_id, few_ood = random.normal(1, 1, options.id), random.normal(0, 1, options.ood)
     pairs = (
-        Pair("measures", lambda: metrics.measures(inliers, outliers), lambda: scikit_learn(inliers, outliers)),
+        Pair("measures", lambda: metrics.measures(id_scores, ood_scores), lambda: scikit_learn(id_scores, ood_scores)),
         Pair(
             "compare",
-            lambda: compare([Run(inliers, {"ood": outliers})], [other]),
-            lambda: (areas(inliers, outliers), areas(np.asarray(other.id), outliers)),
+            lambda: compare([Run(id_scores, {"ood": ood_scores})], [other]),
+            lambda: (areas(id_scores, ood_scores), areas(np.asarray(other.id), ood_scores)),
         ),
         Pair(
             "intervals",
             lambda: intervals(
-                known, {"ood": unknown}, replicates=options.replicates, seed=0, fpr_convention=CONVENTION
+                few_id, {"ood": few_ood}, replicates=options.replicates, seed=0, fpr_convention=CONVENTION
             ),
-            lambda: drawn(known, unknown, options.plain_replicates),
+            lambda: drawn(few_id, few_ood, options.plain_replicates),
             options.replicates / options.plain_replicates,
         ),
     )
     show([(pair.name, *seconds(pair, options.rounds), peak(pair.ours)) for pair in pairs], options)
 
 
-def areas(inliers: Scores, outliers: Scores) -> float:
-    return roc_auc_score(labels(inliers, outliers), np.concatenate([inliers, outliers]))
+def areas(id_scores: Scores, ood_scores: Scores) -> float:
+    return roc_auc_score(labels(id_scores, ood_scores), np.concatenate([id_scores, ood_scores]))
 
 
-def scikit_learn(inliers: Scores, outliers: Scores) -> list[float]:
-    is_id, scores = labels(inliers, outliers), np.concatenate([inliers, outliers])
+def scikit_learn(id_scores: Scores, ood_scores: Scores) -> list[float]:
+    is_id, scores = labels(id_scores, ood_scores), np.concatenate([id_scores, ood_scores])
     fpr, recall, _ = roc_curve(is_id, scores, drop_intermediate=False)
     ood_fpr, ood_recall, _ = roc_curve(1 - is_id, -scores, drop_intermediate=False)
     return [
@@ -98,15 +98,15 @@ def scikit_learn(inliers: Scores, outliers: Scores) -> list[float]:
     ]
 
 
-def labels(inliers: Scores, outliers: Scores) -> NDArray[np.int64]:
-    return np.repeat([1, 0], [len(inliers), len(outliers)])
+def labels(id_scores: Scores, ood_scores: Scores) -> NDArray[np.int64]:
+    return np.repeat([1, 0], [len(id_scores), len(ood_scores)])
 
 
-def drawn(inliers: Scores, outliers: Scores, replicates: int) -> NDArray[np.float64]:
-    blocks = (draws(len(inliers), replicates, 0, None, rows=1), draws(len(outliers), replicates, 0, "ood", rows=1))
+def drawn(id_scores: Scores, ood_scores: Scores, replicates: int) -> NDArray[np.float64]:
+    blocks = (draws(len(id_scores), replicates, 0, None, rows=1), draws(len(ood_scores), replicates, 0, "ood", rows=1))
     values = []
     for ids, oods in zip(*blocks, strict=True):
-        pair = inliers[ids[0]], outliers[oods[0]]
+        pair = id_scores[ids[0]], ood_scores[oods[0]]
         values.append((metrics.auroc(*pair), metrics.fpr_at_tpr(*pair, convention=CONVENTION)))
     return np.quantile(values, [0.025, 0.975], axis=0)
 

@@ -25,9 +25,10 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.neighbors import NearestNeighbors
 
-from clipn.features.rows import FeatureBatch, unit_norm
-from clipn.scores.base import Array, Evidence
-from clipn.scores.neighbours import KNN, TEMPERATURE
+from clipn.features.rows import FeatureBatch
+from clipn.scores.base import Evidence
+from clipn.scores.knn import KNN, TEMPERATURE
+from clipn.utils.arrays import Array, unit_norm
 
 try:
     import faiss
@@ -46,23 +47,23 @@ def main() -> None:
     options = parser.parse_args()
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(100, options.features)).astype(np.float32)
-    known, queries = (draw(rng, centres, count) for count in (options.images, options.queries))
+    id_features, queries = (draw(rng, centres, count) for count in (options.images, options.queries))
     k = options.neighbours
     searches: dict[str, Callable[[], Array]] = {
-        "clipn": lambda: clipn_scores(known, queries, k, options.device),
-        "scikit-learn": lambda: soft_maximum(scikit_learn(known, queries, k)),
-        "scikit-learn, Euclidean": lambda: soft_maximum(scikit_learn_euclidean(known, queries, k)),
+        "clipn": lambda: clipn_scores(id_features, queries, k, options.device),
+        "scikit-learn": lambda: soft_maximum(scikit_learn(id_features, queries, k)),
+        "scikit-learn, Euclidean": lambda: soft_maximum(scikit_learn_euclidean(id_features, queries, k)),
     }
     if faiss is not None:
-        searches["faiss"] = lambda: soft_maximum(flat_index(known, queries, k))
+        searches["faiss"] = lambda: soft_maximum(flat_index(id_features, queries, k))
     seconds: dict[str, list[float]] = {search: [] for search in searches}
     expected = searches["clipn"]()
     for _ in range(options.rounds):
         for search, run in searches.items():
             start = time.perf_counter()
-            found = run()
+            scores = run()
             seconds[search].append(time.perf_counter() - start)
-            if not np.allclose(found, expected, atol=1e-4):
+            if not np.allclose(scores, expected, atol=1e-4):
                 raise RuntimeError(f"{search} found other neighbours than clipn")
     show(seconds, f"{k} nearest of {options.images} × {options.features} for {options.queries} queries")
 
@@ -72,25 +73,27 @@ def draw(rng: np.random.Generator, centres: Array, count: int) -> Array:
     return 0.5 * centres[rng.integers(len(centres), size=count)] + noise
 
 
-def clipn_scores(known: Array, queries: Array, k: int, device: str) -> Array:
-    keys = range(len(known))
-    images = FeatureBatch([str(key) for key in keys], known, pooled=known)
+def clipn_scores(id_features: Array, queries: Array, k: int, device: str) -> Array:
+    keys = range(len(id_features))
+    images = FeatureBatch([str(key) for key in keys], id_features, pooled=id_features)
     return KNN(k).fit(Evidence(yes=None, images=images, device=device)).score(queries)
 
 
-def scikit_learn(known: Array, queries: Array, k: int) -> Array:
-    index = NearestNeighbors(n_neighbors=k, metric="cosine", algorithm="brute", n_jobs=-1).fit(known)
+def scikit_learn(id_features: Array, queries: Array, k: int) -> Array:
+    index = NearestNeighbors(n_neighbors=k, metric="cosine", algorithm="brute", n_jobs=-1).fit(id_features)
     return 1 - index.kneighbors(queries)[0]
 
 
-def scikit_learn_euclidean(known: Array, queries: Array, k: int) -> Array:
-    index = NearestNeighbors(n_neighbors=k, metric="sqeuclidean", algorithm="brute", n_jobs=-1).fit(unit_norm(known))
+def scikit_learn_euclidean(id_features: Array, queries: Array, k: int) -> Array:
+    index = NearestNeighbors(n_neighbors=k, metric="sqeuclidean", algorithm="brute", n_jobs=-1).fit(
+        unit_norm(id_features)
+    )
     return 1 - index.kneighbors(unit_norm(queries))[0] / 2
 
 
-def flat_index(known: Array, queries: Array, k: int) -> Array:
-    index = faiss.IndexFlatIP(known.shape[1])
-    index.add(unit_norm(known))
+def flat_index(id_features: Array, queries: Array, k: int) -> Array:
+    index = faiss.IndexFlatIP(id_features.shape[1])
+    index.add(unit_norm(id_features))
     return index.search(unit_norm(queries), k)[0]
 
 

@@ -16,6 +16,7 @@ from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData, NonFinite
 from clipn.features.store import FeatureBatch
 from clipn.metrics import bootstrap, calibration
+from clipn.metrics.detection import AVERAGE
 from clipn.scores import Evidence
 from clipn.scores.panel import BLOCK, BySeed, Panel, Scored, kinds_in
 
@@ -178,7 +179,7 @@ def _result(
         "needs": sorted(scores.REGISTRY[method].needs),
         "id_accuracy": None if id_scores.classes is None else metrics.accuracy(id_scores.classes, id_set.labels),
         "ood": {set_name: {**measured[set_name], **intervals[set_name].as_json()} for set_name in benchmark.ood},
-        "average": {**average, **intervals[bootstrap.AVERAGE].as_json()},
+        "average": {**average, **intervals[AVERAGE].as_json()},
     }
     if id_scores.keeps is not None:
         # A score that decides alone is a probability of being ID, so that it can be right or wrong as one.

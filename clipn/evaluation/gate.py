@@ -27,9 +27,8 @@ from scipy.special import stdtrit
 
 from clipn.config.types import STRICT
 from clipn.errors import InvalidData
-from clipn.metrics.detection import CONVENTIONS, fpr95_key
+from clipn.metrics.detection import AVERAGE, CONVENTIONS, fpr95_key
 
-AVERAGE = "average"
 _ROUNDING = 1e-9
 """Differences below this are arithmetic, not results."""
 

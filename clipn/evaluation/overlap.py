@@ -31,8 +31,9 @@ from clipn.evaluation.duplicates import ID, SCHEMA, TRAINING
 from clipn.features import lookup
 from clipn.features.lookup import Images, Place
 from clipn.features.nearest import Nearest
-from clipn.features.store import FeatureBatch, unit_norm
+from clipn.features.store import FeatureBatch
 from clipn.utils import contact_sheet
+from clipn.utils.arrays import unit_norm
 from clipn.utils.progress import Progress, silent
 
 KEPT = 8
@@ -152,7 +153,7 @@ def _nearest(
     other_keys: list[pa.Array] = []
     for group in images.features.row_groups():
         batch = images.features.read(group, columns=())
-        search.look(unit_norm(batch.image))
+        search.add(unit_norm(batch.image))
         other_keys.append(batch.keys)
         progress(search.seen, len(images.features))
     matches = search.matches()

@@ -21,10 +21,11 @@ from clipn.errors import InvalidData
 from clipn.evaluation.corruptions import Corruption
 from clipn.features import crops, select
 from clipn.features.lookup import Images
-from clipn.features.rows import FeatureBatch, unit_norm
+from clipn.features.rows import FeatureBatch
 from clipn.models.backbone import Backbone
 from clipn.scores.panel import BySeed, Panel, Values, kinds_of
 from clipn.utils import threads
+from clipn.utils.arrays import unit_norm
 from clipn.utils.progress import Progress, silent
 
 CLEAN = "clean"

@@ -108,13 +108,3 @@ class FeatureBatch:
         return FeatureBatch(
             keys, self.image[chosen], some(self.label), pooled=some(self.pooled), patches=some(self.patches)
         )
-
-
-def unit_norm(features: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Stored features [N, D] as float32 of exactly unit norm.
-
-    Rounding to float16 moves the norm by up to 1e-4, which is enough to push a cosine above 1 and
-    the square root in CLIPN's text loss below 0.
-    """
-    values = features.astype(np.float32)
-    return values / np.linalg.norm(values, axis=1, keepdims=True)

@@ -32,9 +32,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clipn.errors import BackboneMismatch, InvalidData, MissingInput
-from clipn.features.rows import METADATA_KEY, FeatureBatch, FeatureMeta, unit_norm
+from clipn.features.rows import METADATA_KEY, FeatureBatch, FeatureMeta
 from clipn.features.tokens import TokenLists
 from clipn.features.writer import ROW_GROUP, write_shard
+from clipn.utils.arrays import unit_norm
 from clipn.utils.files import read_json, sha256, write_json
 
 __all__ = [

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clipn.errors import InvalidData
-from clipn.metrics.detection import Counts, Floats, check_convention, checked_scores
+from clipn.metrics.detection import AVERAGE, check_convention, checked_scores
+from clipn.utils.arrays import Counts, Floats
 
-AVERAGE = "average"
 CELLS = 1 << 20
 """Counts held at a time, of images or distinct scores times resamples: some tens of MB with all that is derived."""
 TPR = 0.95
@@ -33,7 +33,7 @@ class Interval:
     fpr95_high: float
 
     def as_json(self) -> dict[str, float]:
-        """The same as it stands in metric files."""
+        """Return the interval as it stands in metric files."""
         return asdict(self)
 
 
@@ -46,7 +46,7 @@ def intervals(
     fpr_convention: str,
     confidence: float = 0.95,
 ) -> dict[str, Interval]:
-    """Percentile bootstrap intervals (Efron and Tibshirani, 1993, chapter 13) of AUROC and FPR95.
+    """Return percentile bootstrap intervals (Efron and Tibshirani, 1993, chapter 13) of AUROC and FPR95.
 
     In each replicate the ID images are drawn once with replacement and shared by all OOD sets, as they are in
     the metrics themselves; each OOD set is drawn on its own. The average is taken over the sets within a
@@ -82,7 +82,7 @@ def intervals(
 def resampled(
     id_scores: ArrayLike, ood_scores: Mapping[str, ArrayLike], *, replicates: int, seed: int, fpr_convention: str
 ) -> dict[str, Floats]:
-    """The replicates behind `intervals`: OOD set → AUROC and FPR95 of each, [2, replicates].
+    """Return the replicates behind `intervals`: OOD set → AUROC and FPR95 of each, [2, replicates].
 
     Replicate r draws the r-th row of `draws`, so it equals `clipn.metrics` on `scores[row]`.
 
@@ -93,27 +93,26 @@ def resampled(
         raise ValueError(f"{replicates} replicates; at least one is needed")
     if not ood_scores or AVERAGE in ood_scores:
         raise InvalidData(f"OOD sets are {sorted(ood_scores)}; at least one is needed, and none may be {AVERAGE!r}")
-    inliers = checked_scores(id_scores, "ID")
-    distinct, group = np.unique(inliers, return_inverse=True)
-    sides = {name: _Outliers.of(distinct, checked_scores(scores, name)) for name, scores in ood_scores.items()}
+    distinct, group = np.unique(checked_scores(id_scores, "ID"), return_inverse=True)
+    sides = {name: _OODPlaces.of(distinct, checked_scores(scores, name)) for name, scores in ood_scores.items()}
     rows = max(1, CELLS // max(len(group), *(len(side.group) for side in sides.values())))
     id_counts = _counts(group, len(distinct), draws(len(group), replicates, seed, None, rows))
     ood_counts = [
         _counts(side.group, len(side.place), draws(len(side.group), replicates, seed, name, rows))
         for name, side in sides.items()
     ]
-    found: dict[str, list[Floats]] = {name: [] for name in sides}
+    values: dict[str, list[Floats]] = {name: [] for name in sides}
     for ids, *oods in zip(id_counts, *ood_counts, strict=True):
         id_below = _running(ids)
         for (name, side), counts in zip(sides.items(), oods, strict=True):
-            found[name].append(_measure(id_below, counts, side, fpr_convention))
-    return {name: np.concatenate(parts, axis=1) for name, parts in found.items()}
+            values[name].append(_measure(id_below, counts, side, fpr_convention))
+    return {name: np.concatenate(parts, axis=1) for name, parts in values.items()}
 
 
 def draws(
     images: int, replicates: int, seed: int, ood_set: str | None, rows: int | None = None
 ) -> Iterator[NDArray[np.int64]]:
-    """Which images each replicate takes: [replicates, images] indices, in blocks of `rows` replicates.
+    """Yield which images each replicate takes: [replicates, images] indices, in blocks of `rows` replicates.
 
     Args:
         images: in the set.
@@ -130,7 +129,7 @@ def draws(
 
 
 @dataclass(frozen=True, eq=False)
-class _Outliers:
+class _OODPlaces:
     """OOD scores as places among the K distinct ID scores.
 
     A score between two of them has place 2k, with k ID scores below; one that equals the k-th has 2k + 1.
@@ -144,23 +143,23 @@ class _Outliers:
     group: Counts
 
     @classmethod
-    def of(cls, distinct: Floats, ood_scores: Floats) -> _Outliers:
+    def of(cls, distinct: Floats, ood_scores: Floats) -> _OODPlaces:
         places = np.searchsorted(distinct, ood_scores, "left") + np.searchsorted(distinct, ood_scores, "right")
         return cls(*np.unique(places, return_inverse=True))
 
     @property
     def ids_below(self) -> Counts:
-        """How many distinct ID scores are lower [C]."""
+        """Return how many distinct ID scores are lower [C]."""
         return self.place // 2
 
     @property
     def ids_up_to(self) -> Counts:
-        """How many distinct ID scores are lower or equal [C]."""
+        """Return how many distinct ID scores are lower or equal [C]."""
         return (self.place + 1) // 2
 
 
 def _counts(group: Counts, groups: int, blocks: Iterator[NDArray[np.int64]]) -> Iterator[Counts]:
-    """Drawn images [R, N] → how many of them are of each group [R, groups], block by block."""
+    """Yield how many of the drawn images [R, N] are of each group [R, groups], block by block."""
     for drawn in blocks:
         rows = len(drawn)
         flat = group[drawn] + groups * np.arange(rows)[:, None]
@@ -168,14 +167,14 @@ def _counts(group: Counts, groups: int, blocks: Iterator[NDArray[np.int64]]) -> 
 
 
 def _running(counts: Counts) -> Counts:
-    """[R, K] → how many are below each position, [R, K + 1]."""
+    """Return for counts [R, K] how many are below each position [R, K + 1]."""
     sums = np.zeros((len(counts), counts.shape[1] + 1), np.int64)
     np.cumsum(counts, axis=1, out=sums[:, 1:])
     return sums
 
 
-def _measure(id_below: Counts, counts: Counts, side: _Outliers, convention: str) -> Floats:
-    """AUROC and FPR95 [2, R] of R replicates.
+def _measure(id_below: Counts, counts: Counts, side: _OODPlaces, convention: str) -> Floats:
+    """Return AUROC and FPR95 [2, R] of R replicates.
 
     Args:
         id_below: ID images below each distinct ID score, and in all [R, K + 1].
@@ -184,23 +183,23 @@ def _measure(id_below: Counts, counts: Counts, side: _Outliers, convention: str)
         convention: of FPR95.
     """
     ids, oods = int(id_below[0, -1]), int(counts[0].sum())
-    # For each outlier, the inliers above it and those above or equal: twice the pairs won.
+    # For each OOD image, the ID images above it and those above or equal: twice the pairs won.
     above = 2 * ids - id_below[:, side.ids_below] - id_below[:, side.ids_up_to]
     auroc = (counts * above).sum(axis=1) / (2 * ids * oods)
     fpr = _ood_first if convention == "ood-first" else partial(_id_positive, convention=convention)
     return np.stack([auroc, fpr(id_below, _running(counts), side)])
 
 
-def _ood_first(id_below: Counts, ood_below: Counts, side: _Outliers) -> Floats:
-    """The lowest place up to which there are enough outliers; the inliers up to there are refused with them."""
+def _ood_first(id_below: Counts, ood_below: Counts, side: _OODPlaces) -> Floats:
+    """Return FPR95 at the lowest place with enough OOD images up to it; ID images up to there are refused too."""
     ids, oods = int(id_below[0, -1]), int(ood_below[0, -1])
     needed = int(np.argmax(np.arange(oods + 1) / oods >= TPR))
     place = np.count_nonzero(ood_below < needed, axis=1) - 1
     return id_below[np.arange(len(id_below)), side.ids_up_to[place]] / ids
 
 
-def _id_positive(id_below: Counts, ood_below: Counts, side: _Outliers, convention: str) -> Floats:
-    """Both conventions look at the ID score where recall, from the highest score down, first exceeds 95 %."""
+def _id_positive(id_below: Counts, ood_below: Counts, side: _OODPlaces, convention: str) -> Floats:
+    """Return FPR95 at the ID score where recall, from the highest score down, first exceeds 95 %, or next to it."""
     ids, oods, row = int(id_below[0, -1]), int(ood_below[0, -1]), np.arange(len(id_below))
     # Rates are compared in floating point, so that equality is decided as on the curve of `clipn.metrics`.
     at_most = int(np.searchsorted(np.arange(ids + 1) / ids, TPR, side="right")) - 1
@@ -208,7 +207,7 @@ def _id_positive(id_below: Counts, ood_below: Counts, side: _Outliers, conventio
     recall_before, recall = ((ids - id_below[row, score]) / ids for score in (crossing + 1, crossing))
 
     def kept(place: Counts) -> Floats:
-        """Share of the outliers in this place or a higher one."""
+        """Return the share of the OOD images in this place or a higher one."""
         return (oods - ood_below[row, np.searchsorted(side.place, place)]) / oods
 
     fpr = kept(2 * crossing + 1)

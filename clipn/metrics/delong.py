@@ -17,7 +17,8 @@ from scipy.special import stdtr, stdtrit
 from scipy.stats import rankdata
 
 from clipn.errors import InvalidData
-from clipn.metrics.detection import Floats, checked_scores
+from clipn.metrics.detection import checked_scores
+from clipn.utils.arrays import Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +86,7 @@ def compare(first: Sequence[Run], second: Sequence[Run]) -> Comparison:
 
 
 def interval(runs: Sequence[Run]) -> tuple[float, float, float]:
-    """AUROC of one method averaged over OOD sets and runs, and the ends of its 95 % interval, within 0..1.
+    """Return AUROC of one method averaged over OOD sets and runs, and the ends of its 95 % interval, within 0..1.
 
     Args:
         runs: at least one; every run scores the same images in the same order.
@@ -115,15 +116,15 @@ class _Placements:
 
     @classmethod
     def of(cls, run: Run) -> _Placements:
-        inliers = checked_scores(run.id, "ID")
-        among_ids = rankdata(inliers)
+        id_scores = checked_scores(run.id, "ID")
+        among_ids = rankdata(id_scores)
         ids, oods = {}, {}
         for name, scores in run.ood.items():
-            outliers = checked_scores(scores, name)
+            ood_scores = checked_scores(scores, name)
             # The rank among all less the rank on one's own side counts those of the other side.
-            among_all = rankdata(np.concatenate([inliers, outliers]))
-            ids[name] = among_all[: len(inliers)] - among_ids
-            oods[name] = among_all[len(inliers) :] - rankdata(outliers)
+            among_all = rankdata(np.concatenate([id_scores, ood_scores]))
+            ids[name] = among_all[: len(id_scores)] - among_ids
+            oods[name] = among_all[len(id_scores) :] - rankdata(ood_scores)
         return cls(ids, oods)
 
     def __sub__(self, other: _Placements) -> _Placements:
@@ -166,12 +167,12 @@ class _Estimate:
 
     @property
     def margin(self) -> float:
-        """Half the width of the 95 % interval."""
+        """Return half the width of the 95 % interval."""
         return float(stdtrit(self.freedom, 0.975)) * self.error
 
     @property
     def p(self) -> float:
-        """Two-sided, of the hypothesis that the mean is 0."""
+        """Return the two-sided p of the hypothesis that the mean is 0."""
         if not self.error:
             return 0.0 if self.mean else 1.0
         return float(2 * stdtr(self.freedom, -abs(self.mean) / self.error))

@@ -1,12 +1,10 @@
-"""What the texts say about a set of classes: the features that every score compares images with."""
+"""Text features of a set of classes, which every score of class names compares images with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from clipn.features.encode import encode_texts
@@ -15,22 +13,23 @@ from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.prompts import templates
 from clipn.scores import Evidence
 from clipn.scores.word_features import WordFeatures
+from clipn.utils.arrays import Array, unit_norm
 
 
 @dataclass(frozen=True)
 class Sentences:
-    """Templates with one `{}` for a class name: `yes` for the yes text encoder, `no` for the no text encoder."""
+    """Templates with one `{}` for a class name: `yes` for the "yes" text encoder, `no` for the "No" one."""
 
     yes: tuple[str, ...]
     no: tuple[str, ...]
 
 
 def sentences(config: NoEncoderConfig, template_set: str) -> Sentences:
-    """The sentences that a trained model is to be asked with.
+    """Return the sentences in which class names are given to a trained model.
 
     Learned prompts do the negation themselves, so that both encoders take the templates of
-    `template_set`. A model of the hand-crafted variant knows "no" from the pairs that it was trained
-    with, and takes those, whatever `template_set` says.
+    `template_set`. A model of the hand-crafted variant takes the pairs that it was trained with,
+    whatever `template_set` is.
 
     Raises:
         InvalidParams: no such set.
@@ -42,13 +41,13 @@ def sentences(config: NoEncoderConfig, template_set: str) -> Sentences:
 
 
 def plain_sentences(template_set: str) -> Sentences:
-    """The templates of a set, for both encoders alike.
+    """Return the templates of a set, for both encoders alike.
 
     Raises:
         InvalidParams: no such set.
     """
-    found = templates.load(template_set)
-    return Sentences(found, found)
+    loaded = templates.load(template_set)
+    return Sentences(loaded, loaded)
 
 
 def class_evidence(
@@ -58,15 +57,15 @@ def class_evidence(
     sentences: Sentences,
     logit_scale: float | None,
 ) -> Evidence:
-    """The "yes" and "no" features of classes.
+    """Return the "yes" and "no" features of classes.
 
     Args:
-        clip: the backbone; one without a text tower knows nothing of names.
-        no: a no encoder that was trained with it, on the same device; None leaves "no" out.
+        clip: the backbone; of one without a text tower there are no such features.
+        no: a "No" text encoder that was trained with it, on the same device; None leaves "no" out.
         names: C class names.
-        sentences: what `sentences` says of this model.
+        sentences: what `sentences` gives for this model.
         logit_scale: factor on cosine similarities; None takes the backbone's own, and the one that was
-            trained with the no encoder, if one was, where "yes" is compared with "no".
+            trained with the "No" text encoder, if one was, where "yes" is compared with "no".
     """
     scale = clip.logit_scale if logit_scale is None else logit_scale
     if not clip.has_text:
@@ -94,18 +93,17 @@ def with_words(evidence: Evidence, words: WordFeatures, classes: Sequence[str]) 
 
 
 def class_tokens(tokenize: Callable[[Sequence[str]], Tensor], names: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """Token ids [C, T, context length] of C class names in T templates."""
+    """Return token ids [C, T, context length] of C class names in T templates."""
     texts = [template.format(name) for name in names for template in templates]
     return tokenize(texts).view(len(names), len(templates), -1)
 
 
-def class_features(encode: Callable[[Tensor], Tensor], tokens: Tensor) -> NDArray[np.float32]:
-    """One unit-norm feature per class [C, D]: the renormalised mean over templates of unit-norm features.
+def class_features(encode: Callable[[Tensor], Tensor], tokens: Tensor) -> Array:
+    """Return one unit-norm feature per class [C, D]: the renormalised mean over templates of unit-norm features.
 
     Args:
-        encode: token ids → unit-norm features; the yes or the no text encoder.
+        encode: token ids → unit-norm features; the "yes" or the "No" text encoder.
         tokens: what `class_tokens` gives [C, T, context length].
     """
     features = encode_texts(encode, tokens.flatten(0, 1)).reshape(*tokens.shape[:2], -1)
-    mean = features.mean(axis=1)
-    return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+    return unit_norm(features.mean(axis=1))

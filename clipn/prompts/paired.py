@@ -23,7 +23,7 @@ PROBE = "dog"
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """What P templates say around the `{}`.
+    """What P templates have around the `{}`.
 
     Attributes:
         before: token ids [P, longest], ABSENT where a template has fewer.
@@ -135,7 +135,7 @@ class PairedTokens:
 
 
 def _content(tokens: Tensor, first: int, ends: Tensor) -> Tensor:
-    """Token ids from position `first` to before the end token, ABSENT elsewhere: [N, L] → [N, longest]."""
+    """Return token ids from position `first` to before the end token, ABSENT elsewhere: [N, L] → [N, longest]."""
     columns = torch.arange(tokens.shape[1])
-    inside = (columns >= first) & (columns < ends[:, None])
-    return tokens.where(inside, ABSENT)[:, first : int(ends.max())]
+    is_content = (columns >= first) & (columns < ends[:, None])
+    return tokens.where(is_content, ABSENT)[:, first : int(ends.max())]

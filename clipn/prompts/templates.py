@@ -1,6 +1,6 @@
 """Sentences around a class name or a caption.
 
-The plain sets feed the yes and the no text encoder alike: there a learned prompt says "no". In the
+The plain sets feed the "yes" and the "No" text encoder alike: there a learned prompt says "no". In the
 paired sets the sentence says it itself, and each encoder gets its own (the hand-crafted variant of
 arXiv 2308.12213).
 """
@@ -27,7 +27,7 @@ class Pair:
 
 
 def load(name: str) -> tuple[str, ...]:
-    """The templates of a set; each holds one `{}` for the class name.
+    """Return the templates of a set; each holds one `{}` for the class name.
 
     `symbols` suits the miniature world, `openai_imagenet` are the 80 templates published with CLIP,
     `simple` the seven that CLIP's authors recommend when few are wanted, `reference` the 128 of the
@@ -50,7 +50,7 @@ def load(name: str) -> tuple[str, ...]:
 
 
 def load_paired(name: str) -> tuple[Pair, ...]:
-    """The pairs of a set.
+    """Return the pairs of a set.
 
     - `symbols`: the templates of the miniature world and their negations.
     - `photo`: the 80 templates published with CLIP, each with a negation of its own: "of a" becomes
@@ -72,7 +72,7 @@ def load_paired(name: str) -> tuple[Pair, ...]:
 
 
 def parse_paired(text: str, source: str) -> tuple[Pair, ...]:
-    """Pairs from a table with the columns `yes` and `no`, separated by tabs; quotation marks are text.
+    """Return the pairs in a table with the columns `yes` and `no`, separated by tabs; quotation marks are text.
 
     Raises:
         InvalidData: a row has not two sentences with exactly one `{}` and no other brace, or there is

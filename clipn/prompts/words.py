@@ -1,6 +1,6 @@
 """Features of a word list: which texts are encoded, and the file that holds the result.
 
-A word is asked in the sentences that NegLabel (arXiv 2403.20078) and CSP (arXiv 2410.08611) put around it in their
+A word is encoded in the sentences that NegLabel (arXiv 2403.20078) and CSP (arXiv 2410.08611) put around it in their
 released code. Of words with one meaning only the first is taken, as in the lists that come with that code.
 """
 
@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from clipn.errors import BackboneMismatch, InvalidData, MissingInput, NonFinite
 from clipn.features.encode import encode_texts
-from clipn.features.rows import METADATA_KEY, unit_norm
+from clipn.features.rows import METADATA_KEY
 from clipn.models.backbone import Backbone
 from clipn.prompts.wordnet import Lexicon
 from clipn.scores.word_features import WordFeatures
+from clipn.utils.arrays import unit_norm
 from clipn.utils.files import atomic_path
 from clipn.utils.progress import Progress, silent
 from clipn.utils.timing import Phases
@@ -76,7 +77,7 @@ class Entry:
 
 
 def choose(lexicon: Lexicon, limit: int | None, seed: int) -> list[Entry]:
-    """The nouns, the adjectives, and a phrase for each of the adjectives.
+    """Return the nouns, the adjectives, and a phrase for each of the adjectives.
 
     Args:
         lexicon: the list; the first word of each of its meanings is taken, each word once.
@@ -108,7 +109,7 @@ def _spread(entries: list[Entry], limit: int | None) -> list[Entry]:
 def encode(
     entries: Sequence[Entry], backbone: Backbone, progress: Progress = silent, phases: Phases | None = None
 ) -> WordFeatures:
-    """Encode entries in the sentences of their kinds; unit-norm means of unit-norm features.
+    """Encode entries in the sentences of their kinds, as unit-norm means of unit-norm features.
 
     Args:
         entries: what `choose` gives.

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clipn.evaluation.results.benchmark import Calibration
+from clipn.metrics.detection import AVERAGE
 
-AVERAGE = "average"
 GROUPS = (
     "Class names",
     'Class names and a trained "No" text encoder',

@@ -1,20 +1,29 @@
 """Out-of-distribution scores on cached features. Higher = more in-distribution.
 
-A new score is one class with a name, what it needs, `fit` and `score`, and one entry in `REGISTRY`.
+A new score is one class with a name, what it needs, `fit` and `score`, in a file of its own; and its import and one
+entry in `REGISTRY` here. SciPy, scikit-learn and torch are imported by the methods that compute with them, so that
+importing this package costs what NumPy costs.
 """
 
 from clipn.errors import InvalidParams
-from clipn.scores.activations import ReAct, ViM
 from clipn.scores.base import Classifies, DecidesAlone, Evidence, Score, features_of, has_features
+from clipn.scores.clip_probe import ProbeLBFGS
 from clipn.scores.clipn import ATD, CTW
 from clipn.scores.combined import ATDNegLabel, NegATD
-from clipn.scores.gaussians import Mahalanobis, RelativeMahalanobis
-from clipn.scores.local import GLMCM
-from clipn.scores.negative_labels import CSP, NegLabel
-from clipn.scores.neighbours import KNN, OneNN
+from clipn.scores.csp import CSP
+from clipn.scores.energy import Energy
+from clipn.scores.gl_mcm import GLMCM
+from clipn.scores.knn import KNN, OneNN
+from clipn.scores.mahalanobis import Mahalanobis, RelativeMahalanobis
+from clipn.scores.max_logit import MaxLogit
+from clipn.scores.mcm import MCM
+from clipn.scores.msp import MSP
+from clipn.scores.neg_label import NegLabel
 from clipn.scores.odin import ODIN
-from clipn.scores.probe import PLP, ProbeEnergy, ProbeMSP
-from clipn.scores.zero_shot import MCM, MSP, Energy, MaxLogit
+from clipn.scores.plp import PLP
+from clipn.scores.probe import ProbeEnergy, ProbeMSP
+from clipn.scores.react import ReAct
+from clipn.scores.vim import ViM
 
 REGISTRY: dict[str, type[Score]] = {
     score.name: score
@@ -22,7 +31,7 @@ REGISTRY: dict[str, type[Score]] = {
         *(MSP, MCM, MaxLogit, Energy, NegLabel, CSP, GLMCM),
         *(CTW, ATD),
         *(OneNN, KNN, PLP),
-        *(ProbeMSP, ProbeEnergy, Mahalanobis, RelativeMahalanobis, ReAct, ViM, ODIN),
+        *(ProbeMSP, ProbeEnergy, ProbeLBFGS, Mahalanobis, RelativeMahalanobis, ReAct, ViM, ODIN),
         *(NegATD, ATDNegLabel),
     )
 }
@@ -34,7 +43,7 @@ COMBINED = frozenset({NegATD.name, ATDNegLabel.name})
 
 NEEDS = {
     "yes": "class names and a text tower",
-    "no": "a trained no encoder",
+    "no": 'a trained "No" text encoder',
     "words": "a word list (words.path)",
     "images": "ID images that are in no test set (fit of the benchmark)",
     "labels": "a class for each of these ID images",
@@ -50,10 +59,10 @@ FEATURES = {
 
 
 def fit(name: str, evidence: Evidence) -> Score:
-    """The score `name`, fitted.
+    """Return the score `name`, fitted.
 
     Raises:
-        InvalidParams: no such score, or `evidence` lacks what it needs.
+        InvalidParams: there is no such score, or `evidence` lacks what it needs.
     """
     if name not in REGISTRY:
         raise InvalidParams(f"unknown method {name!r}; known: {', '.join(REGISTRY)}")
@@ -63,7 +72,7 @@ def fit(name: str, evidence: Evidence) -> Score:
 
 
 def missing(name: str, evidence: Evidence) -> str | None:
-    """What a score needs and `evidence` lacks, in words; None if it can be fitted."""
+    """Return in words what a score needs and `evidence` lacks; None if it can be fitted."""
     lacking = [words for need, words in NEEDS.items() if need in REGISTRY[name].needs and not evidence.has(need)]
     if lacking:
         return " and ".join(lacking)
@@ -74,7 +83,7 @@ def missing(name: str, evidence: Evidence) -> str | None:
 
 
 def is_trained(name: str) -> bool:
-    """Whether the score depends on the trained no encoder, and so on the seed."""
+    """Return whether the score depends on a trained "No" text encoder, and so on the seed."""
     return "no" in REGISTRY[name].needs
 
 

@@ -1,17 +1,19 @@
-"""What every score is: fitted on what is known about the ID classes, then applied to image features."""
+"""What every score is: fitted on evidence of the ID classes, then applied to image features."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipn.features.rows import FeatureBatch, unit_norm
 from clipn.scores.word_features import WordFeatures
+from clipn.utils.arrays import Array, unit_norm
 
-Array = NDArray[np.float32]
+if TYPE_CHECKING:
+    from clipn.features.rows import FeatureBatch
+
 Kind = Literal["image", "pooled", "patches"]
 """Which features a score looks at: `image`, unit-norm in the space of the texts [N, D]; `pooled`, before the
 projection and as the tower gives them [N, P]; `patches`, unit-norm, the whole image first and then its T
@@ -20,13 +22,13 @@ patches [N, 1 + T, D]."""
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What a benchmark knows about its ID classes.
+    """What is given of the ID classes of a benchmark.
 
     Attributes:
         yes: unit-norm "yes" text features of the classes, [C, D].
-        no: unit-norm "no" text features of the classes, [C, D], if a no encoder was trained.
+        no: unit-norm "no" text features of the classes, [C, D], if a "No" text encoder was trained.
         logit_scale: factor on cosine similarities (1 / temperature).
-        no_logit_scale: the factor that a no encoder learned for comparing "yes" with "no"; None takes
+        no_logit_scale: the factor that a "No" text encoder learned for comparing "yes" with "no"; None takes
             `logit_scale` there too.
         words: features of a word list, for scores that look for labels far from the classes.
         images: features of ID images that are in no test set.
@@ -43,44 +45,34 @@ class Evidence:
 
     @property
     def labels(self) -> NDArray[np.int32] | None:
-        """Class of each of `images` [N], if all of them have one."""
+        """Return the class of each of `images` [N], if all of them have one."""
         label = None if self.images is None else self.images.label
         return None if label is None or (label < 0).any() else label
 
     def has(self, need: str) -> bool:
-        """Whether this piece of evidence is there."""
+        """Return whether this field of the evidence is there."""
         return getattr(self, need) is not None
 
     def fit_features(self, kind: Kind) -> Array:
-        """Features of the ID images, as `features_of` gives them; only where `images` are there."""
+        """Return features of the ID images as `features_of` gives them; only where `images` are there."""
         assert self.images is not None  # `needs` says so, and `scores.fit` checks it
         return features_of(self.images, kind)
 
 
 def has_features(batch: FeatureBatch, kind: Kind) -> bool:
-    """Whether rows of a store have features of this kind."""
+    """Return whether rows of a store have features of this kind."""
     return getattr(batch, kind) is not None
 
 
 def features_of(batch: FeatureBatch, kind: Kind) -> Array:
-    """Stored features as scores take them: float32, and unit-norm where `Kind` says so."""
+    """Return stored features as scores take them: float32, and unit-norm where `Kind` says so."""
     if kind == "pooled":
-        assert batch.pooled is not None  # whoever calls this has asked `has_features`
+        assert batch.pooled is not None  # callers check `has_features` first
         return batch.pooled.astype(np.float32)
     if kind == "patches":
         assert batch.patches is not None
-        return directions(np.concatenate([batch.image[:, None], batch.patches], axis=1).astype(np.float32))
+        return unit_norm(np.concatenate([batch.image[:, None], batch.patches], axis=1), keep_zeros=True)
     return unit_norm(batch.image)
-
-
-def directions(features: Array) -> Array:
-    """Features of any shape [..., D] with unit norm; a zero vector, which has no direction, stays zero.
-
-    That is what a place is where nothing in a rectified feature map is active.
-    """
-    norm: Array = np.linalg.norm(features, axis=-1, keepdims=True)
-    norm[norm == 0] = 1
-    return features / norm
 
 
 class Score(Protocol):
@@ -88,17 +80,21 @@ class Score(Protocol):
 
     name: ClassVar[str]
     needs: ClassVar[frozenset[str]]
-    """What has to be there of `Evidence`: `yes` (class names), `no` (a trained no encoder, which makes the score
-    depend on the training seed), `words` (a word list), `images` (ID images) and `labels` (their classes)."""
+    """What has to be there of `Evidence`: `yes` (class names), `no` (a trained "No" text encoder, which makes
+    the score depend on the training seed), `words` (a word list), `images` (ID images) and `labels` (their classes)."""
     takes: ClassVar[Kind]
     """The features that `score` is given."""
 
     def fit(self, evidence: Evidence) -> Self:
-        """Take what the score needs from `evidence` and return the score itself."""
+        """Fit the score to `evidence` and return the score itself.
+
+        Raises:
+            InvalidData, InvalidParams, NonFinite: the evidence cannot be used.
+        """
         ...
 
     def score(self, images: Array) -> Array:
-        """Scores [N] of the features of N images."""
+        """Return scores [N] of the features of N images."""
         ...
 
 
@@ -107,7 +103,7 @@ class DecidesAlone(Protocol):
     """A score that also decides without a threshold."""
 
     def keeps(self, images: Array) -> NDArray[np.bool_]:
-        """True where the image is taken as in-distribution, [N]."""
+        """Return for each image whether it is taken as in-distribution [N]."""
         ...
 
 
@@ -116,7 +112,7 @@ class Classifies(Protocol):
     """A score with a classifier of its own, other than the zero-shot one."""
 
     def predict(self, images: Array) -> NDArray[np.intp]:
-        """Class index of each image, [N]."""
+        """Return the class index of each image [N]."""
         ...
 
 
@@ -140,7 +136,7 @@ class NamesOnly:
         return self
 
     def yes_logits(self, images: Array) -> Array:
-        """Scaled cosine similarities of images [N, D] with the "yes" texts → [N, C]."""
+        """Return scaled cosine similarities of images [N, D] with the "yes" texts → [N, C]."""
         return self.logit_scale * (images @ self.yes.T)
 
     def score(self, images: Array) -> Array:

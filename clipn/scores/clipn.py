@@ -6,9 +6,9 @@ from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
 
-from clipn.scores.base import Array, Evidence, NamesOnly
+from clipn.scores.base import Evidence, NamesOnly
+from clipn.utils.arrays import Array
 
 
 class _Clipn(NamesOnly):
@@ -22,19 +22,23 @@ class _Clipn(NamesOnly):
         return self
 
     def no_probability(self, images: Array) -> Array:
-        """p_no[i, j]: how strongly text j says "no" to image i, [N, C] (paper, equation 4).
+        """Return p_no [N, C]: how strongly text j says "no" to image i (paper, equation 4).
 
         The softmax over the pair (yes logit, no logit) is the logistic function of their difference.
         """
+        from scipy.special import expit
+
         return expit(self.no_scale * (images @ (self.no - self.yes).T))
 
     def probability(self, images: Array) -> Array:
-        """Softmax of the "yes" logits, [N, C]."""
+        """Return the softmax of the "yes" logits [N, C]."""
+        from scipy.special import softmax
+
         return softmax(self.yes_logits(images), axis=1)
 
 
 class CTW(_Clipn):
-    """Competing to win: the no-probability of the winning class alone.
+    """Competing-to-win (CTW): the no-probability of the winning class alone.
 
     s(x) = 1 - p_no[ĵ], ĵ = argmax_j p_yes[j]; refused when p_no[ĵ] > ½.
     """
@@ -50,7 +54,7 @@ class CTW(_Clipn):
 
 
 class ATD(_Clipn):
-    """Agreeing to differ: all classes, weighted by their probability.
+    """Agreeing-to-differ (ATD): all classes, weighted by their probability.
 
     s(x) = Σ_j (1 - p_no[j]) · p_yes[j]; 1 - s(x) is the probability of an added class C+1, and the
     image is refused when that exceeds every p_yes[j].

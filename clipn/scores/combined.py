@@ -11,13 +11,14 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from clipn.scores.base import Array, Evidence, Kind
+from clipn.scores.base import Evidence, Kind
 from clipn.scores.clipn import ATD
-from clipn.scores.negative_labels import NegLabel
+from clipn.scores.neg_label import NegLabel
+from clipn.utils.arrays import Array
 
 
 class NegATD(ATD):
-    """ATD among negative labels: an image is ID as far as it is neither a negative label nor told "no".
+    """ATD among negative labels: an image is ID as far as it is neither a negative label nor refused by "no".
 
     s(x) = NegLabel(x) · ATD(x) = mean over groups of Σ_{j in ID} (1 - p_no[j]) · p[j], where p is the softmax over
     the ID classes and the negative labels of the group (arXiv 2403.20078): the share of ID in the group times p_yes[j]
@@ -36,7 +37,7 @@ class NegATD(ATD):
         return self._negatives.score(images) * super().score(images)
 
     def keeps(self, images: Array) -> NDArray[np.bool_]:
-        """The added class C + 1 takes what negative labels and "no" take; kept unless it exceeds every class."""
+        """Return True unless class C + 1, which takes what negative labels and "no" take, exceeds every other class."""
         share = self._negatives.score(images)
         return 1 - share * super().score(images) <= share * self.probability(images).max(axis=1)
 
@@ -53,10 +54,10 @@ class ATDNegLabel:
     takes: ClassVar[Kind] = "image"
 
     def fit(self, evidence: Evidence) -> Self:
-        known = evidence.fit_features(self.takes)
+        id_features = evidence.fit_features(self.takes)
         self._parts = []
         for score in (ATD().fit(evidence), NegLabel().fit(evidence)):
-            values = score.score(known).astype(np.float64)
+            values = score.score(id_features).astype(np.float64)
             self._parts.append((score, values.mean(), max(values.std(), np.finfo(np.float32).tiny)))
         return self
 

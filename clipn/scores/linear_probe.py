@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from clipn.errors import InvalidData, NonFinite
 from clipn.optim import cosine_lr, set_lr
+from clipn.utils.arrays import Array
 from clipn.utils.progress import Progress, silent
-
-Array = NDArray[np.float32]
 
 EPOCHS = 100
 LR = 1e-3
@@ -28,6 +27,7 @@ BATCH, LARGE_BATCH, MANY = 256, 8192, 100_000
 MIN_STEPS = 2000
 """Steps at least. The study's sets give 15,000 and more, but a hundred passes over thirty images are a hundred steps,
 and in these Adam moves no weight by more than about 0.05."""
+NOT_FINITE = "the linear probe cannot be fitted: a {} is NaN or infinite; compute the features again"
 CONSTANT = 1e-6
 """A feature is constant up to rounding if its standard deviation is no larger share of its largest value."""
 
@@ -51,15 +51,15 @@ class LinearProbe:
     losses: tuple[float, ...]
 
     def standardise(self, features: Array) -> Array:
-        """Features [N, P] as the weights take them."""
+        """Return features [N, P] as the weights take them."""
         return (features - self.mean) * self.inverse_std
 
     def logits(self, features: Array) -> Array:
-        """Features [N, P] → [N, C]."""
+        """Return logits of features [N, P] → [N, C]."""
         return self.standardise(features) @ self.weight.T + self.bias
 
     def folded(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The same classifier on features as they come: weight [C, P] and bias [C]."""
+        """Return weight [C, P] and bias [C] of the same classifier on features as they come."""
         weight = self.weight.astype(np.float64) * self.inverse_std
         return weight, self.bias - weight @ self.mean
 
@@ -87,24 +87,18 @@ def train(
         seed: decides the order of the images and the initial weights.
         epochs: passes over the images; None takes `EPOCHS`, or as many as make `MIN_STEPS` steps.
         device: where it is computed.
-        progress: told the epochs done and in all.
+        progress: called with epochs done and in all.
 
     Raises:
         InvalidData: a label is not one of the classes.
         NonFinite: a feature is NaN or infinite.
     """
-    if (wrong := np.flatnonzero((labels < 0) | (labels >= classes))).size:
-        raise InvalidData(
-            f"image {wrong[0]} of those that fit the linear probe has class {labels[wrong[0]]}, but there are {classes}"
-            " classes; give the classes and the images' labels of the same set"
-        )
+    check_images(features, labels, classes)
     x = torch.as_tensor(features, device=device)
     y = torch.as_tensor(labels.astype(np.int64), device=device)
     std, mean = torch.std_mean(x, dim=0, correction=0)
     if not torch.isfinite(std).all():
-        row = np.flatnonzero(~np.isfinite(features).all(axis=1))
-        where = f"feature of image {row[0]}" if row.size else "square of a feature"
-        raise NonFinite(f"the linear probe cannot be fitted: a {where} is NaN or infinite; compute the features again")
+        raise NonFinite(NOT_FINITE.format("square of a feature"))
     low, high = torch.aminmax(x, dim=0)
     inverse_std = torch.where(std <= CONSTANT * torch.maximum(high, -low), 0.0, 1 / std)
 
@@ -131,6 +125,22 @@ def train(
             progress(epoch + 1, epochs)
     means = (torch.stack(losses) / len(x)).tolist()
     return LinearProbe(_numpy(mean), _numpy(inverse_std), _numpy(model.weight), _numpy(model.bias), tuple(means))
+
+
+def check_images(features: Array, labels: NDArray[np.integer], classes: int) -> None:
+    """Check what a probe is fitted to.
+
+    Raises:
+        InvalidData: a label is not one of the classes.
+        NonFinite: a feature is NaN or infinite.
+    """
+    if (wrong := np.flatnonzero((labels < 0) | (labels >= classes))).size:
+        raise InvalidData(
+            f"image {wrong[0]} of those that fit the linear probe has class {labels[wrong[0]]}, but there are {classes}"
+            " classes; give the classes and the images' labels of the same set"
+        )
+    if (bad := np.flatnonzero(~np.isfinite(features).all(axis=1))).size:
+        raise NonFinite(NOT_FINITE.format(f"feature of image {bad[0]}"))
 
 
 @contextmanager

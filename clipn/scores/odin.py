@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import softmax
 
-from clipn.scores.base import Array
 from clipn.scores.probe import OnProbe
+from clipn.utils.arrays import Array
 
 
 class ODIN(OnProbe):
@@ -36,4 +35,6 @@ class ODIN(OnProbe):
         return self._softmax(z + np.float32(self.epsilon) * uphill).max(axis=1)
 
     def _softmax(self, z: Array) -> Array:
+        from scipy.special import softmax
+
         return softmax((z @ self.probe.weight.T + self.probe.bias) / np.float32(self.temperature), axis=1)

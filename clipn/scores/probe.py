@@ -7,20 +7,19 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp, softmax
 
-from clipn.scores.base import Array, Evidence, Kind
+from clipn.scores.base import Evidence, Kind
+from clipn.scores.logits import energy, max_probability
+from clipn.utils.arrays import Array
 
 if TYPE_CHECKING:
     from clipn.scores.linear_probe import LinearProbe
 
-BLOCK = 8192
-"""Images whose cosines with all classes are in memory at a time."""
 _TRAINED: WeakKeyDictionary[Evidence, LinearProbe] = WeakKeyDictionary()
 
 
 def probe_of(evidence: Evidence) -> LinearProbe:
-    """The probe on the ID images' classes, trained once for all scores of the same evidence.
+    """Return the probe on the ID images' classes, trained once for all scores of the same evidence.
 
     Raises:
         InvalidData: an image's class is not among the class names.
@@ -30,15 +29,20 @@ def probe_of(evidence: Evidence) -> LinearProbe:
 
     if evidence not in _TRAINED:
         assert evidence.labels is not None  # `needs` says so, and `scores.fit` checks it
-        classes = int(evidence.labels.max()) + 1 if evidence.yes is None else len(evidence.yes)
         _TRAINED[evidence] = linear_probe.train(
-            evidence.fit_features("pooled"), evidence.labels, classes, device=evidence.device
+            evidence.fit_features("pooled"), evidence.labels, class_count(evidence), device=evidence.device
         )
     return _TRAINED[evidence]
 
 
+def class_count(evidence: Evidence) -> int:
+    """Return the number of classes of a probe: that of the class names, or of the labels where there are no names."""
+    assert evidence.labels is not None
+    return int(evidence.labels.max()) + 1 if evidence.yes is None else len(evidence.yes)
+
+
 class OnProbe:
-    """Base of scores from the probe that knows the ID images' classes.
+    """Base of scores from the linear probe on the ID images' classes.
 
     Attributes:
         probe: set by `fit`.
@@ -55,7 +59,7 @@ class OnProbe:
         raise NotImplementedError
 
     def predict(self, images: Array) -> NDArray[np.intp]:
-        """The probe's class of images [N, P] → [N]."""
+        """Return the probe's class of images [N, P] → [N]."""
         return self.probe.logits(images).argmax(axis=1)
 
 
@@ -68,7 +72,7 @@ class ProbeMSP(OnProbe):
     name: ClassVar[str] = "Probe-MSP"
 
     def score(self, images: Array) -> Array:
-        return softmax(self.probe.logits(images), axis=1).max(axis=1)
+        return max_probability(self.probe.logits(images))
 
 
 class ProbeEnergy(OnProbe):
@@ -77,27 +81,4 @@ class ProbeEnergy(OnProbe):
     name: ClassVar[str] = "Probe-Energy"
 
     def score(self, images: Array) -> Array:
-        return logsumexp(self.probe.logits(images), axis=1)
-
-
-class PLP(ProbeMSP):
-    """Pseudo-label probing (later version of arXiv 2303.05828): the probe without labels.
-
-    The probe is trained on what zero-shot classification says of the ID images, ŷ_i = argmax_j cos(x_i, yes_j), and
-    scored by its maximum softmax probability. Classes that no image gets are learned to be unlikely. The study
-    averages five prompts for the pseudo-labels; here the texts are those of all zero-shot scores.
-    """
-
-    name: ClassVar[str] = "PLP"
-    needs: ClassVar[frozenset[str]] = frozenset({"images", "yes"})
-
-    def fit(self, evidence: Evidence) -> Self:
-        from clipn.scores import linear_probe
-
-        assert evidence.yes is not None  # `needs` says so, and `scores.fit` checks it
-        images = evidence.fit_features("image")
-        blocks = (images[start : start + BLOCK] for start in range(0, len(images), BLOCK))
-        pseudo = np.concatenate([(block @ evidence.yes.T).argmax(axis=1) for block in blocks])
-        features = evidence.fit_features(self.takes)
-        self.probe = linear_probe.train(features, pseudo, len(evidence.yes), device=evidence.device)
-        return self
+        return energy(self.probe.logits(images))

@@ -18,11 +18,11 @@ from clipn.evaluation.robustness import Renaming, Study, synonyms
 from clipn.features import crops
 from clipn.features.encode import encode_images
 from clipn.features.lookup import Images
-from clipn.features.rows import unit_norm
 from clipn.metrics.detection import auroc
 from clipn.models.backbone import Backbone
 from clipn.scores import Evidence
 from clipn.scores.panel import Panel, kinds_of
+from clipn.utils.arrays import unit_norm
 from tests.small_sets import PARAMS, picture, tiny, write_set
 from tests.training_data import unit
 

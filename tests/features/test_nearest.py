@@ -19,7 +19,7 @@ def unit(rows: int, seed: int) -> NDArray[np.float32]:
 def search(queries: NDArray[np.float32], blocks: list[NDArray[np.float32]], floor: float, count: int) -> Matches:
     found = Nearest(queries, floor, count, "cpu")
     for block in blocks:
-        found.look(block)
+        found.add(block)
     return found.matches()
 
 
@@ -56,7 +56,7 @@ def test_without_a_floor_every_query_has_its_nearest(monkeypatch: pytest.MonkeyP
     queries, others = unit(8, 0), unit(25, 1)
     found = Nearest(queries, -np.inf, count, "cpu")
     for block in torch.from_numpy(others).split(6):
-        found.look(block)
+        found.add(block)
     cosine, other = found.ranked()
     expected = queries @ others.T
     kept = min(count, 25)

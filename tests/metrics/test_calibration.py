@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.calibration import calibration_curve
 
 from clipn.errors import InvalidData, NonFinite
 from clipn.metrics.calibration import Bin, balanced_error, reliability
@@ -20,6 +21,18 @@ def test_two_bins_by_hand() -> None:
     ]
     assert found.error == pytest.approx(0.4 * 0.2 + 0.6 * 0.2)
     assert (found.confidence, found.accuracy) == (pytest.approx(0.6), pytest.approx(0.8))
+
+
+@pytest.mark.parametrize("bins", [1, 4, 15])
+def test_bins_are_those_of_scikit_learn(bins: int) -> None:
+    rng = np.random.default_rng(0)
+    # Edges too, and the middle left empty.
+    confidence = np.concatenate([rng.uniform(0, 0.4, 200), rng.uniform(0.7, 1, 200), np.arange(bins + 1) / bins])
+    correct = rng.random(len(confidence)) < confidence
+    accuracies, confidences = calibration_curve(correct, confidence, n_bins=bins)
+    found = reliability(confidence, correct, bins=bins)
+    np.testing.assert_allclose([entry.accuracy for entry in found.bins], accuracies)
+    np.testing.assert_allclose([entry.confidence for entry in found.bins], confidences)
 
 
 def test_one_bin_compares_the_means() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from clipn.features.rows import FeatureBatch
-from clipn.scores.base import Evidence, directions, features_of
+from clipn.scores.base import Evidence, features_of
 
 IMAGE = np.array([[3, 4], [0, 2]], np.float16)
 
@@ -21,10 +21,6 @@ def test_patches_come_after_the_whole_and_one_where_nothing_is_stays_nothing() -
     patches = np.array([[[0, 0], [0, 5]], [[1, 0], [0, 0]]], np.float16)
     found = features_of(FeatureBatch(["a", "b"], IMAGE, patches=patches), "patches")
     np.testing.assert_allclose(found, [[[0.6, 0.8], [0, 0], [0, 1]], [[0, 1], [1, 0], [0, 0]]], rtol=1e-6)
-
-
-def test_directions() -> None:
-    np.testing.assert_allclose(directions(np.array([[0, 0], [0, -2]], np.float32)), [[0, 0], [0, -1]])
 
 
 def test_labels_count_only_if_every_image_has_one() -> None:

@@ -53,7 +53,7 @@ def test_matches_the_reference(name: str, golden: str) -> None:
 
 
 def test_without_a_no_encoder_the_message_says_what_is_missing() -> None:
-    with pytest.raises(InvalidParams, match="CLIPN-CTW needs a trained no encoder"):
+    with pytest.raises(InvalidParams, match='CLIPN-CTW needs a trained "No" text encoder'):
         scores.fit("CLIPN-CTW", Evidence(YES))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from clipn.features.rows import FeatureBatch
 from clipn.scores import ATD, Evidence
 from clipn.scores.combined import ATDNegLabel, NegATD
-from clipn.scores.negative_labels import NegLabel
+from clipn.scores.neg_label import NegLabel
 from clipn.scores.word_features import WordFeatures
 
 RNG = np.random.default_rng(1)

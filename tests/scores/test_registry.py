@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -69,3 +72,10 @@ def test_only_what_has_a_no_encoder_depends_on_the_seed() -> None:
 
 def test_combinations_are_scores() -> None:
     assert scores.REGISTRY.keys() >= scores.COMBINED
+
+
+def test_names_and_needs_are_read_without_the_libraries_that_compute() -> None:
+    libraries = ("pandas", "pyarrow", "scipy", "sklearn", "torch")
+    program = f"import sys, clipn.scores; print([name for name in {libraries} if name in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"

@@ -12,14 +12,12 @@ import numpy as np
 from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
 from clipn.evaluation.results.benchmark import Bin
 from clipn.report.curves import Histogram, thin
 from clipn.report.inputs.training import Curve
 from clipn.report.summary import AVERAGE, BenchmarkSummary
-
-Floats = NDArray[np.float64]
+from clipn.utils.arrays import Floats
 
 INK = "#22262b"
 FAINT = "#6a7179"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from clipn.scores import local
+from clipn.scores import gl_mcm
 from clipn.scores.base import Evidence
-from clipn.scores.local import GLMCM
+from clipn.scores.gl_mcm import GLMCM
 from tests.training_data import unit
 
 YES = np.eye(2, dtype=np.float32)
@@ -41,7 +41,7 @@ def test_the_scale_of_the_evidence_plays_no_part() -> None:
 
 @pytest.mark.parametrize("numbers", [1, 2**23])
 def test_a_loop_over_the_formula_gives_the_same(numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "COSINES", numbers)
+    monkeypatch.setattr(gl_mcm, "COSINES", numbers)
     rng = np.random.default_rng(1)
     yes, images = unit(rng, 7, 12), unit(rng, 5, 10, 12)
     expected = []

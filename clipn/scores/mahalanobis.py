@@ -1,4 +1,4 @@
-"""Scores from one Gaussian for each class of the ID images, all of the same shape."""
+"""Mahalanobis distances: one Gaussian for each class of the ID images, all of the same shape."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from clipn.scores.base import Array, Evidence, Kind
+from clipn.scores.base import Evidence, Kind
+from clipn.utils.arrays import Array
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +46,7 @@ class Mahalanobis:
         return -_float32(self._of_classes.distances(images).amin(dim=1))
 
     def predict(self, images: Array) -> NDArray[np.intp]:
-        """The class of the least distance; images [N, P] → [N]."""
+        """Return the class of the least distance; images [N, P] → [N]."""
         return self._classes[self._of_classes.distances(images).argmin(dim=1).cpu().numpy()].astype(np.intp)
 
 

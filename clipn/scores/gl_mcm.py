@@ -1,4 +1,4 @@
-"""A score that also looks at parts of the image."""
+"""Global and local maximum concept matching."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from clipn.scores.base import Array, Evidence, Kind
+from clipn.scores.base import Evidence, Kind
+from clipn.utils.arrays import Array
 
 COSINES = 2**23
 """Numbers in a block of cosines of patches with classes: 32 MB."""
@@ -17,7 +18,7 @@ class GLMCM:
 
     s(x) = max_j softmax(cos(x, yes) / τ)_j + λ · max_{i, j} softmax(cos(x_i, yes) / τ)_j, with the patches x_i
 
-    A class that shows only in a corner counts, so images with a known and an unknown object are in-distribution.
+    A class that shows only in a corner counts, so an image that shows another object too is in-distribution.
     τ = 1 and λ = 1, as in the paper.
     """
 
@@ -41,14 +42,14 @@ class GLMCM:
         return self
 
     def score(self, images: Array) -> Array:
-        """Scores [N] of N images [N, 1 + T, D], each the whole first and then its T patches."""
+        """Return scores [N] of N images [N, 1 + T, D], each the whole first and then its T patches."""
         step = max(1, COSINES // (images.shape[1] * len(self.yes)))
         parts = [images[start : start + step] for start in range(0, len(images), step)]
         best = np.concatenate([self._confidence(part) for part in parts])
         return best[:, 0] + self.weight * best[:, 1:].max(axis=1)
 
     def _confidence(self, images: Array) -> Array:
-        """Largest probability of a class at each place, [N, 1 + T]."""
+        """Return the largest probability of a class at each place [N, 1 + T]."""
         import torch
 
         logits = torch.from_numpy(images).to(self.yes.device) @ self.yes.T / self.temperature

@@ -9,34 +9,12 @@ import pytest
 from scipy.special import expit, softmax
 
 from clipn.errors import InvalidParams
-from clipn.scores import negative_labels
+from clipn.scores import neg_label
 from clipn.scores.base import Evidence
-from clipn.scores.negative_labels import CSP, NegLabel, negatives
-from clipn.scores.word_features import WordFeatures
+from clipn.scores.csp import CSP
+from clipn.scores.neg_label import NegLabel, negatives
+from tests.scores.word_lists import YES, joined, random_words, words
 from tests.training_data import unit
-
-YES = np.eye(2, dtype=np.float32)
-
-
-def words(*entries: tuple[str, float], kind: str = "noun", topic: str = "") -> WordFeatures:
-    """Words of one kind at angles in degrees; the two classes of `YES` are at 0 and 90."""
-    angles = np.radians([angle for _, angle in entries])
-    features = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    count = len(entries)
-    return WordFeatures(tuple(name for name, _ in entries), (kind,) * count, (topic,) * count, features)
-
-
-def joined(*parts: WordFeatures) -> WordFeatures:
-    return WordFeatures(
-        *(tuple(value for part in parts for value in getattr(part, name)) for name in ("entries", "kinds", "topics")),
-        np.concatenate([part.features for part in parts]),
-    )
-
-
-def random_words(rng: np.random.Generator, nouns: int, adjectives: int, dim: int) -> WordFeatures:
-    count = nouns + adjectives
-    kinds = ("noun",) * nouns + ("adjective",) * adjectives
-    return WordFeatures(tuple(f"w{i}" for i in range(count)), kinds, ("",) * count, unit(rng, count, dim))
 
 
 def test_the_farthest_of_each_kind_are_kept() -> None:
@@ -61,8 +39,8 @@ def test_a_quantile_looks_past_a_class_that_is_near() -> None:
 def test_the_quantile_is_numpy_s(classes: int, quantile: float, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     yes, pool = unit(rng, classes, 5), random_words(rng, 40, 0, 5)
-    monkeypatch.setattr(negative_labels, "COSINES", 3 * classes)  # several blocks
-    nearness, largest = negative_labels._nearness(yes, pool, quantile, "cpu")
+    monkeypatch.setattr(neg_label, "COSINES", 3 * classes)  # several blocks
+    nearness, largest = neg_label._nearness(yes, pool, quantile, "cpu")
     np.testing.assert_allclose(nearness, np.quantile(pool.features @ yes.T, quantile, axis=1), atol=1e-6)
     np.testing.assert_allclose(largest, (pool.features @ yes.T).max(axis=1), atol=1e-6)
 
@@ -97,7 +75,7 @@ def test_loops_over_the_formulas_give_the_same(groups: int, monkeypatch: pytest.
     rng = np.random.default_rng(1)
     dim, classes, scale = 8, 30, 20.0
     yes, images, pool = unit(rng, classes, dim), unit(rng, 50, dim), random_words(rng, 200, 107, dim)
-    monkeypatch.setattr(negative_labels, "COSINES", 1000)  # several blocks of words and of images
+    monkeypatch.setattr(neg_label, "COSINES", 1000)  # several blocks of words and of images
     score = NegLabel(groups=groups, seed=5).fit(Evidence(yes, logit_scale=scale, words=pool))
 
     kept = []
@@ -153,18 +131,6 @@ def test_animals_and_food_are_left_out_as_in_the_released_lists() -> None:
     assert set(NegLabel().fit(evidence).words.kinds) == {"noun", "adjective"}
     assert NegLabel().fit(evidence).words.entries[0] in ("person", "act")
     assert CSP().fit(evidence).words.entries == ("act", "phrase")
-
-
-def test_csp_takes_no_word_that_is_near_a_class() -> None:
-    yes = np.stack([YES[0]] * 30 + [YES[1]])
-    pool = joined(words(("second class", 91), ("else", 45), ("opposite", 60)), words(("p", 270), kind="phrase"))
-    assert NegLabel().fit(Evidence(yes, words=pool)).words.entries == ("second class",)
-    assert CSP().fit(Evidence(yes, words=pool)).words.entries == ("opposite", "p")
-
-
-def test_where_all_words_are_too_near_the_farthest_are_taken() -> None:
-    pool = joined(words(("a", 1), ("b", 95)), words(("c", 89), kind="phrase"))
-    assert CSP().fit(Evidence(YES, words=pool)).words.entries == ("b", "c")
 
 
 def test_a_list_without_fitting_words_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Scores that ask whether an image shows a class rather than one of many words far from all classes."""
+"""Negative labels: whether an image shows a class rather than one of many words far from all classes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from clipn.errors import InvalidParams
-from clipn.scores.base import Array, Evidence, Kind
+from clipn.scores.base import Evidence, Kind
 from clipn.scores.word_features import WordFeatures
+from clipn.utils.arrays import Array
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 SHARE = 0.15
 QUANTILE = 0.95
 GROUPS = 100
-TOO_NEAR = 0.95
 COSINES = 2**23
 """Numbers in a block of a matrix of cosines: 32 MB."""
 
@@ -30,7 +30,7 @@ def negatives(
     too_near: float | None = None,
     device: str = "cpu",
 ) -> WordFeatures:
-    """The words that are farthest from all classes (NegMining, arXiv 2403.20078, section 3.1).
+    """Return the words that are farthest from all classes (NegMining, arXiv 2403.20078, section 3.1).
 
     A word is as near as the `quantile` of its cosines to the class names, so that a few classes that happen to be
     near do not decide. Of each kind of words, the `share` that is farthest is kept; the released code also takes
@@ -60,7 +60,7 @@ def negatives(
 
 
 def _nearness(yes: Array, words: WordFeatures, quantile: float, device: str) -> tuple[Array, Array]:
-    """Quantile and maximum over classes of the cosines of each word, [W] each."""
+    """Return quantile and maximum over classes of the cosines of each word, [W] each."""
     import torch
 
     classes = torch.from_numpy(yes).to(device)
@@ -141,21 +141,7 @@ class NegLabel:
 
     def _score(self, images: Tensor) -> Tensor:
         scaled = self.logit_scale * images.to(self.yes.device)
-        known = (scaled @ self.yes.T).logsumexp(dim=1, keepdim=True)
+        near = (scaled @ self.yes.T).logsumexp(dim=1, keepdim=True)
         # The share is a logistic function of a difference of logarithms, in which nothing overflows.
         far = (scaled @ self.groups.flatten(0, 1).T).unflatten(1, self.groups.shape[:2]).logsumexp(dim=2)
-        return (known - far).sigmoid().mean(dim=1)
-
-
-class CSP(NegLabel):
-    """Conjugated semantic pool (Chen et al., arXiv 2410.08611): NegLabel with phrases instead of adjectives.
-
-    An adjective alone describes no image; with a noun that fits all of them, such as "creature" or "scene", it
-    names a whole class of what may be seen. Words nearer to a class than a cosine of .95 come last. The released
-    code also leaves out people, quantities, groups and adjectives made from nouns.
-    """
-
-    name: ClassVar[str] = "CSP"
-    kinds: ClassVar[tuple[str, ...]] = ("noun", "phrase")
-    left_out: ClassVar[frozenset[str]] = NegLabel.left_out | {"noun.person", "noun.quantity", "noun.group", "adj.pert"}
-    too_near: ClassVar[float | None] = TOO_NEAR
+        return (near - far).sigmoid().mean(dim=1)

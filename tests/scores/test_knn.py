@@ -8,14 +8,14 @@ from scipy.special import logsumexp
 from sklearn.neighbors import NearestNeighbors
 
 from clipn.features import nearest
-from clipn.scores import Classifies, neighbours
-from clipn.scores.neighbours import KNN, OneNN
+from clipn.scores import Classifies, knn
+from clipn.scores.knn import KNN, OneNN
 from tests.scores.id_images import DEGENERATE, FEATURES, IMAGES, LABELS, degenerate, evidence
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "CPU_BLOCK", 7)
+    monkeypatch.setattr(knn, "CPU_BLOCK", 7)
     monkeypatch.setattr(nearest, "QUERIES", 2)
 
 

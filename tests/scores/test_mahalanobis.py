@@ -8,7 +8,7 @@ from sklearn.covariance import EmpiricalCovariance
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from clipn.scores import Classifies, shared_covariance
-from clipn.scores.gaussians import Mahalanobis, RelativeMahalanobis
+from clipn.scores.mahalanobis import Mahalanobis, RelativeMahalanobis
 from clipn.scores.shared_covariance import FLOOR
 from tests.scores.id_images import DEGENERATE, FEATURES, IMAGES, LABELS, degenerate, evidence
 

@@ -8,9 +8,9 @@ from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
-from clipn.scores.base import Array, Evidence, Kind, directions
+from clipn.scores.base import Evidence, Kind
+from clipn.utils.arrays import Array, unit_norm
 
 TEMPERATURE = 0.02
 CPU_BLOCK, GPU_BLOCK = 1024, 16_384
@@ -23,8 +23,8 @@ class _Neighbours:
     s(x) = τ · log(1/k · Σ_{i among the k nearest} exp(cos(x, x_i) / τ)), τ = 0.02
 
     The study takes the mean without the logarithm; this is the same order in units of a cosine, and for k = 1 it
-    is the cosine. The search is exact: all cosines are computed, in blocks, on the device of the evidence. With
-    fewer ID images than k, all of them count.
+    is the cosine. With fewer ID images than k, all of them count. The search is exact and in bounded memory: see
+    `clipn.features.nearest`, which also says what scikit-learn's takes.
 
     Attributes:
         predict: the class of most of the k nearest, and of those with equally many the nearest one's; images
@@ -41,28 +41,32 @@ class _Neighbours:
     def fit(self, evidence: Evidence) -> Self:
         import torch
 
-        features = directions(evidence.fit_features(self.takes))
-        self._known = torch.as_tensor(features, device=evidence.device)
+        features = unit_norm(evidence.fit_features(self.takes), keep_zeros=True)
+        self._id_features = torch.as_tensor(features, device=evidence.device)
         if evidence.labels is not None:
             self.predict = partial(self._vote, evidence.labels.astype(np.intp))
         return self
 
     def score(self, images: Array) -> Array:
+        from scipy.special import logsumexp
+
         cosines, _ = self._nearest(images)
         return (TEMPERATURE * logsumexp(cosines / TEMPERATURE, axis=1, b=1 / cosines.shape[1])).astype(np.float32)
 
     def _vote(self, labels: NDArray[np.intp], images: Array) -> NDArray[np.intp]:
         votes = labels[self._nearest(images)[1]]
         agreeing = (votes[:, :, None] == votes[:, None, :]).sum(axis=2)
-        return votes[np.arange(len(votes)), agreeing.argmax(axis=1)]  # the first, and so nearest, of the largest
+        return votes[np.arange(len(votes)), agreeing.argmax(axis=1)]  # the nearest of those with most votes
 
     def _nearest(self, images: Array) -> tuple[Array, NDArray[np.int64]]:
-        """Cosines and rows of the nearest ID images, from near to far."""
+        """Return cosines and rows of the nearest ID images, from near to far [N, k]."""
         from clipn.features.nearest import Nearest
 
-        search = Nearest(directions(images), -np.inf, min(self.k, len(self._known)), self._known.device)
-        for block in self._known.split(CPU_BLOCK if self._known.device.type == "cpu" else GPU_BLOCK):
-            search.look(block)
+        search = Nearest(
+            unit_norm(images, keep_zeros=True), -np.inf, min(self.k, len(self._id_features)), self._id_features.device
+        )
+        for block in self._id_features.split(CPU_BLOCK if self._id_features.device.type == "cpu" else GPU_BLOCK):
+            search.add(block)
         return search.ranked()
 
 

@@ -45,11 +45,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from clipn.data import images, tars
+from clipn.data import images, tars, verified
 from clipn.data.manifest import Entry
 from clipn.features import encode
 from clipn.features.encode import ShardTask
-from clipn.features.inputs import Loader, read
+from clipn.features.inputs import Loader
 from clipn.features.store import write_shard
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
@@ -100,7 +100,7 @@ class Bench:
         self._clip, self._task, self._workers = clip, task, workers
         self._params = parse_params(profiles.compose("miniature", [f"features.batch_size={batch_size}"])).features
         self._meta = encode.describe(clip, self._params, "training")
-        self._samples = list(read(task.tar, task.entries))
+        self._samples = list(verified.read(task.tar, task.entries))
         self._inputs = next(self._loader("training").batches(self._samples[:batch_size]))
         self._rows = encode.encode(self._inputs, clip, self._meta)()
         self._batches = -(-len(self._samples) // batch_size)
@@ -112,7 +112,7 @@ class Bench:
         return Loader(self._clip, meta, self._params, workers=self._workers, phases=Phases())
 
     def read(self) -> None:
-        captions = [entry.caption or "" for entry, _ in read(self._task.tar, self._task.entries)]
+        captions = [entry.caption or "" for entry, _ in verified.read(self._task.tar, self._task.entries)]
         self._clip.tokenize(captions)
 
     def decode(self) -> None:

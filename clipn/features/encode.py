@@ -19,10 +19,10 @@ from PIL import Image
 from torch import Tensor
 
 from clipn.config import FeaturesParams
-from clipn.data import manifest
+from clipn.data import manifest, verified
 from clipn.data.manifest import Entry
 from clipn.errors import InvalidData, InvalidParams
-from clipn.features.inputs import Inputs, Loader, read
+from clipn.features.inputs import Inputs, Loader
 from clipn.features.store import FeatureBatch, FeatureMeta, write_shard
 from clipn.features.tokens import TokenLists
 from clipn.models import image_tower
@@ -159,7 +159,7 @@ def encode_shard(
     with (
         write_shard(task.out, meta) as writer,
         ThreadPoolExecutor(1) as writing,
-        closing(loader.batches(read(task.tar, task.entries))) as batches,
+        closing(loader.batches(verified.read(task.tar, task.entries))) as batches,
     ):
 
         def write(encoded: Callable[[], FeatureBatch]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
-from clipn.data import images, manifest, tars
+from clipn.data import images, manifest, verified
 from clipn.data.manifest import Entry
 from clipn.errors import InvalidData, MissingInput
 from clipn.features.store import FeatureStore
@@ -63,17 +62,8 @@ class Images:
             InvalidData: a tar is damaged, lacks an image, or holds another one than the manifest says.
         """
         for shard, rows in manifest.by_shard(entries).items():
-            path = self.shards / shard
-            if not path.is_file():
-                raise MissingInput(f"{path} does not exist; run 'dvc pull' to fetch it, or 'dvc repro' to make it")
-            wanted = {row.key: row for row in rows}
-            for key, sample in tars.read(path):
-                if key in wanted:
-                    yield key, images.decode(_content(path, wanted.pop(key), sample), max_pixels)
-                    if not wanted:
-                        break
-            if wanted:
-                raise InvalidData(f"{path} lacks {len(wanted)} images of {self.manifest}, the first {min(wanted)}")
+            for row, content in verified.read(self.shards / shard, rows):
+                yield row.key, images.decode(content, max_pixels)
 
 
 Place = tuple[Images, str]
@@ -104,10 +94,3 @@ def decoded(found: Mapping[Place, Entry], max_pixels: int) -> Iterator[tuple[Pla
     for source, rows in by_source.items():
         for key, image in source.decoded(rows, max_pixels):
             yield (source, key), image
-
-
-def _content(path: Path, entry: Entry, sample: tars.Sample) -> bytes:
-    data = next((content for suffix, content in sample.items() if f".{suffix}" in images.SUFFIXES), b"")
-    if hashlib.sha256(data).hexdigest() != entry.sha256:
-        raise InvalidData(f"{path}: the image {entry.key} is not the one in the manifest; make the tar again")
-    return data

@@ -25,6 +25,7 @@ import yaml
 from clipn.config import CaptionsParams, WorldParams
 from clipn.data import miniature
 from clipn.data.captions import tables, webdataset
+from clipn.data.captions.folder import find_images, read_folder
 from clipn.errors import DownloadFailed, InvalidParams, MissingInput
 from clipn.utils.fetch import fetch
 from clipn.utils.files import atomic_folder
@@ -69,7 +70,7 @@ def prepare(
         elif captions.source == "table":
             rows, report = _read_table(Path(captions.path), captions.limit)
         elif captions.source == "folder":
-            rows, report = webdataset.read_folder(Path(captions.path), captions.limit, progress)
+            rows, report = read_folder(Path(captions.path), captions.limit, progress)
         elif captions.source == "cc3m":
             rows, report = _read_cc3m(cache, captions.limit, progress)
         else:
@@ -96,7 +97,7 @@ def check(captions: CaptionsParams) -> None:
     elif captions.source == "table":
         tables.check(Path(captions.path))
     elif captions.source == "folder":
-        webdataset.find_images(Path(captions.path))
+        find_images(Path(captions.path))
     elif captions.source == "webdataset":
         webdataset.find_tars(Path(captions.path), captions.pattern)
     elif (copy := _own_copy()) is not None:

@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipn.data import images, manifest, tars
+from clipn.data import images, manifest, tars, verified
 from clipn.data.download import failures
 from clipn.data.manifest import Entry
 from clipn.errors import InvalidData
@@ -201,15 +201,8 @@ def check(accepted: Path, shard: int) -> None:
 
 def _samples(accepted: Path, shard: int, entries: Mapping[str, Entry]) -> Iterator[tuple[str, tars.Sample]]:
     """The samples of an accepted tar, those of `entries` checked."""
-    missing = set(entries)
-    for key, sample in tars.read(accepted / f"{name(shard)}.tar"):
-        if key in entries:
-            missing.remove(key)
-            if entries[key].sha256 not in [hashlib.sha256(content).hexdigest() for content in sample.values()]:
-                raise InvalidData(f"{name(shard)}.tar: the image {key} is not the one in the manifest")
-        yield key, sample
-    if missing:
-        raise InvalidData(f"{name(shard)}.tar lacks {len(missing)} images of the manifest, the first {min(missing)}")
+    path = accepted / f"{name(shard)}.tar"
+    return verified.check(tars.read(path), entries, path.name)
 
 
 def _write(accepted: Path, shard: int, samples: Iterable[tuple[str, tars.Sample]], entries: Iterable[Entry]) -> None:

@@ -18,8 +18,8 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torch import Tensor
 
-from clipn.features import encode as features
 from clipn.features import select
+from clipn.features.encode import encode_images
 from clipn.features.lookup import Images
 from clipn.features.rows import FeatureBatch, FeatureMeta
 from clipn.models.backbone import Backbone
@@ -59,8 +59,8 @@ def read(images: Images, keys: Sequence[str], clip: Backbone, max_pixels: int) -
     """
     crop = cropper(clip)
     decoded = images.decoded(images.entries(set(keys)).values(), max_pixels)
-    found = {key: crop(image) for key, image in decoded}
-    return np.stack([found[key] for key in keys])
+    crops = {key: crop(image) for key, image in decoded}
+    return np.stack([crops[key] for key in keys])
 
 
 def batches(crops: Crops, size: int) -> Iterator[Crops]:
@@ -80,14 +80,14 @@ def encode(
         keys: of all N images.
         labels: their classes [N], -1 without; None if none has one.
     """
-    normalise, found, done = normaliser(clip), list[FeatureBatch](), 0
+    normalise, encoded, done = normaliser(clip), list[FeatureBatch](), 0
     for part in parts:
         rows = slice(done, done + len(part))
-        encoded = features.encode_images(clip, normalise(pixels(part).to(clip.device)), patches=meta.patches > 0)
+        features = encode_images(clip, normalise(pixels(part).to(clip.device)), patches=meta.patches > 0)
         classes = np.full(len(part), -1, np.int32) if labels is None else labels[rows]
-        found.append(replace(_stored(encoded), keys=keys[rows], label=classes))
+        encoded.append(replace(_stored(features), keys=keys[rows], label=classes))
         done += len(part)
-    return select.join(found)
+    return select.join(encoded)
 
 
 def _stored(batch: FeatureBatch) -> FeatureBatch:

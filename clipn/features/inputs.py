@@ -22,8 +22,8 @@ from clipn.config import FeaturesParams
 from clipn.data import images
 from clipn.data.manifest import Entry
 from clipn.errors import InvalidData
-from clipn.features import views as augment
-from clipn.features.store import FeatureMeta
+from clipn.features.rows import FeatureMeta
+from clipn.features.views import squash, view
 from clipn.models.backbone import Backbone
 from clipn.utils.prefetch import ahead
 from clipn.utils.timing import Phases
@@ -146,10 +146,10 @@ class _Decoding:
 
 def _crops(backbone: Backbone, meta: FeatureMeta) -> Callable[[str, Image.Image], Tensor]:
     """What makes of a key and its image the centre crop and then the views, [1 + V, 3, H, W]."""
-    whole, scale = augment.squash(backbone.model), meta.view_scale
+    whole, scale = squash(backbone.model), meta.view_scale
 
     def crops(key: str, image: Image.Image) -> Tensor:
-        views = [augment.view(image, key, number, scale, whole) for number in range(meta.views)] if scale else []
+        views = [view(image, key, number, scale, whole) for number in range(meta.views)] if scale else []
         return torch.stack([backbone.preprocess(image), *views])
 
     return crops

@@ -22,6 +22,7 @@ from clipn.data.sets.registry import registered
 from clipn.errors import ClipnError, InvalidData, InvalidParams, MissingInput
 from clipn.utils.files import atomic_folder, sha256, write_json
 from clipn.utils.progress import Progress, silent
+from clipn.utils.sampling import evenly
 from clipn.utils.timing import Phases
 
 TAR = "images.tar"
@@ -188,8 +189,7 @@ def _layout(params: SetParams) -> str:
 def _selected(source: Source, params: SetParams) -> Source:
     """The images of the parts to take, spread evenly where there is a limit; without labels if they do not count."""
     there = _in_part(len(source.names), params.part)
-    count = min(len(there), params.limit or len(there))
-    kept = [there[i * len(there) // count] for i in range(count)]
+    kept = [there[i] for i in evenly(len(there), params.limit or len(there), "firsts")]
     return Source(
         names=[source.names[i] for i in kept],
         labels=[source.labels[i] if params.labelled else None for i in kept],

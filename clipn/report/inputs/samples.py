@@ -10,6 +10,7 @@ from PIL import Image
 from clipn.data import images, manifest, verified
 from clipn.errors import InvalidData
 from clipn.utils.files import read_json
+from clipn.utils.sampling import evenly
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,7 @@ def read(root: Path, name: str, count: int) -> list[Sample]:
     """
     folder = root / "data" / "sets" / name
     entries = [entry for entry in manifest.read(folder / "manifest.parquet") if entry.status == manifest.SUCCESS]
-    count = min(count, len(entries))
-    chosen = [entries[(2 * i + 1) * len(entries) // (2 * count)] for i in range(count)]
+    chosen = [entries[i] for i in evenly(len(entries), count, "middles")]
     classes = _class_names(folder / "classes.json")
     content = {entry.key: data for entry, data in verified.read(folder / "images.tar", chosen)}
     samples = []

@@ -191,7 +191,7 @@ def main() -> None:
         os.environ["CLIPN_CC3M_TSV"] = str(write_list(folder, ours.recv(), options.images))
         start = time.perf_counter()
         world = parse_params(profiles.compose("miniature")).world
-        prepare.prepare(config.CaptionsParams("cc3m", "unused"), world, folder / "captions", cache=folder)
+        prepare.prepare_captions(config.CaptionsParams("cc3m", "unused"), world, folder / "captions", cache=folder)
         captions_seconds = time.perf_counter() - start
         seconds, memory = watched(run_download, folder, params, options.processes, options.threads)
         server_seconds = sum(psutil.Process(server.pid).cpu_times()[:2])

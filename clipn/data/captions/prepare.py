@@ -42,7 +42,7 @@ SCHEMA = pa.schema(
 NOT_AN_IMAGE = b"<!doctype html><title>Not found</title>This picture has moved.\n"
 
 
-def prepare(
+def prepare_captions(
     captions: CaptionsParams, world: WorldParams, out: Path, *, cache: Path, progress: Progress = silent
 ) -> dict[str, Any]:
     """Write `captions.parquet`, and for the miniature world the images beside it, to the folder `out`.
@@ -63,7 +63,7 @@ def prepare(
         InvalidData: the table cannot be read, lacks a column, or no row is left.
         DownloadFailed: the official list could not be fetched.
     """
-    check(captions)
+    check_captions(captions)
     with atomic_folder(out) as folder:
         if captions.source == "symbols":
             rows, report = _draw_symbols(captions, world, folder, progress)
@@ -84,11 +84,11 @@ def prepare(
     return {"source": captions.source, **report}
 
 
-def check(captions: CaptionsParams) -> None:
+def check_captions(captions: CaptionsParams) -> None:
     """Find what can be found before any long work.
 
     Raises:
-        as `prepare`.
+        as `prepare_captions`.
     """
     if captions.source == "symbols":
         shares = captions.missing + captions.corrupt + captions.flaky

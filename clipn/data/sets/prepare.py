@@ -33,7 +33,7 @@ BATCH = 32
 """Images held in memory at once."""
 
 
-def prepare(
+def prepare_set(
     name: str,
     params: SetParams,
     world: WorldParams,
@@ -65,7 +65,7 @@ def prepare(
         images and the seconds of each phase.
 
     Raises:
-        InvalidParams, MissingInput: as `check`.
+        InvalidParams, MissingInput: as `check_set`.
         DownloadFailed: a registered archive could not be fetched.
         InvalidData: no images, no class folders where classes are asked for, class names that do
             not fit, or too many unreadable images.
@@ -104,7 +104,7 @@ def prepare(
     return {"counts": counts, "origin": origin, "seconds": phases.seconds()}
 
 
-def check(name: str, params: SetParams) -> None:
+def check_set(name: str, params: SetParams) -> None:
     """Find what can be found without reading or fetching images.
 
     Raises:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from clipn.config import CaptionsParams, WorldParams
 from clipn.data import tars, verified
-from clipn.data.captions import prepare as captions
+from clipn.data.captions.prepare import FILE_NAME, check_captions, prepare_captions
 from clipn.errors import InvalidData, MissingInput
 
 WORLD = WorldParams(image_size=16, noise=0, rotation=0, seed=0)
@@ -27,10 +27,10 @@ def image(i: int, kind: str = "JPEG") -> bytes:
 def prepare(source: str, path: Path, **options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The report and the rows of the captions stage."""
     params = CaptionsParams(source, str(path), **options)  # type: ignore[arg-type]
-    captions.check(params)
+    check_captions(params)
     out = path.parent / "captions-out"
-    report = captions.prepare(params, WORLD, out, cache=path.parent / "cache")
-    return report, pq.read_table(out / captions.FILE_NAME).to_pylist()
+    report = prepare_captions(params, WORLD, out, cache=path.parent / "cache")
+    return report, pq.read_table(out / FILE_NAME).to_pylist()
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ Crops = NDArray[np.uint8]
 
 
 def cropper(clip: Backbone) -> Callable[[Image.Image], Crops]:
-    """What resizes and crops an image as `clip.preprocess` does, to [H, W, 3]; a crop stays what it is."""
+    """Return what resizes and crops an image as `clip.preprocess` does, to [H, W, 3]; a crop stays what it is."""
     config = {**open_clip.get_model_preprocess_cfg(clip.model), "mean": (0.0,) * 3, "std": (1.0,) * 3}
     transform = image_transform_v2(PreprocessCfg(**config), is_train=False)
 
@@ -45,14 +45,14 @@ def pixels(crops: Crops) -> Tensor:
 
 
 def normaliser(clip: Backbone) -> Callable[[Tensor], Tensor]:
-    """The rest of `clip.preprocess`: colours from 0 to 1, [N, 3, H, W] → what the tower takes. Differentiable."""
+    """Return the rest of `clip.preprocess`, differentiable: colours from 0 to 1, [N, 3, H, W] → input of the tower."""
     config = open_clip.get_model_preprocess_cfg(clip.model)
     mean, std = (torch.tensor(config[key], device=clip.device).view(-1, 1, 1) for key in ("mean", "std"))
     return lambda colours: (colours - mean) / std
 
 
 def read(images: Images, keys: Sequence[str], clip: Backbone, max_pixels: int) -> Crops:
-    """The crops of some images [N, H, W, 3], in the order of `keys`, which may repeat.
+    """Return the crops of some images [N, H, W, 3], in the order of `keys`, which may repeat.
 
     Raises:
         MissingInput, InvalidData: as `Images.entries` and `Images.decoded`.

@@ -33,7 +33,7 @@ class Images:
     shards: Path
 
     def entries(self, keys: Collection[str]) -> dict[str, Entry]:
-        """Key → the manifest's row, for some keys of the features.
+        """Return key → the manifest's row, for some keys of the features.
 
         Raises:
             MissingInput: no manifest.
@@ -46,13 +46,13 @@ class Images:
             rows = pq.read_table(self.manifest, columns=manifest.SCHEMA.names, filters=wanted).to_pylist()
         except (pa.ArrowException, OSError) as error:
             raise InvalidData(f"{self.manifest} is no manifest: {error}") from error
-        found = {row["key"]: Entry(**row) for row in rows}
-        if missing := set(keys) - found.keys():
+        entries = {row["key"]: Entry(**row) for row in rows}
+        if missing := set(keys) - entries.keys():
             raise InvalidData(
                 f"{self.manifest} lacks {len(missing)} images of {self.features.folder}, the first {min(missing)}; "
                 "make the features again with 'dvc repro'"
             )
-        return found
+        return entries
 
     def decoded(self, entries: Iterable[Entry], max_pixels: int) -> Iterator[tuple[str, Image.Image]]:
         """Keys and images, one at a time, tar after tar. Only tars that hold one of them are read.
@@ -71,7 +71,7 @@ Place = tuple[Images, str]
 
 
 def entries(places: Iterable[Place]) -> dict[Place, Entry]:
-    """What the manifests say of images, each manifest read once.
+    """Return what the manifests say of images, each manifest read once.
 
     Raises:
         MissingInput, InvalidData: as `Images.entries`.
@@ -82,15 +82,15 @@ def entries(places: Iterable[Place]) -> dict[Place, Entry]:
     return {(source, key): entry for source in keys for key, entry in source.entries(keys[source]).items()}
 
 
-def decoded(found: Mapping[Place, Entry], max_pixels: int) -> Iterator[tuple[Place, Image.Image]]:
-    """The images of some manifest rows, one at a time; each tar is read once.
+def decoded(rows: Mapping[Place, Entry], max_pixels: int) -> Iterator[tuple[Place, Image.Image]]:
+    """Yield the images of some manifest rows, one at a time; each tar is read once.
 
     Raises:
         MissingInput, InvalidData: as `Images.decoded`.
     """
     by_source: dict[Images, list[Entry]] = defaultdict(list)
-    for (source, _), entry in found.items():
+    for (source, _), entry in rows.items():
         by_source[source].append(entry)
-    for source, rows in by_source.items():
-        for key, image in source.decoded(rows, max_pixels):
+    for source, entries in by_source.items():
+        for key, image in source.decoded(entries, max_pixels):
             yield (source, key), image

@@ -76,7 +76,7 @@ class Nearest:
         return self._cosine.cpu().numpy(), self._other.cpu().numpy()
 
     def matches(self) -> Matches:
-        """What was found in the blocks so far."""
+        """Return what was found in the blocks so far."""
         cosine, other = self.ranked()
         query, rank = np.nonzero((cosine >= self._floor) & (other >= 0))
         return Matches(query, other[query, rank], cosine[query, rank])

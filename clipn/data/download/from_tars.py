@@ -41,7 +41,7 @@ class PackedRows(CaptionRows):
         self._places = pq.read_table(path, columns=[field.name for field in webdataset.FIELDS])
 
     def read(self, i: int) -> bytes:
-        """The image of a row.
+        """Return the image of a row.
 
         Raises:
             MissingInput: the tar is gone.

@@ -14,7 +14,7 @@ from clipn.errors import InvalidData, MissingInput
 
 
 def class_folders(path: Path) -> list[str]:
-    """Names of the folders directly below `path` that hold an image at any depth, sorted.
+    """Return names of the folders directly below `path` that hold an image at any depth, sorted.
 
     Raises:
         MissingInput: there is no such folder.
@@ -25,7 +25,7 @@ def class_folders(path: Path) -> list[str]:
 
 
 def opened(root: Path) -> Archive:
-    """The image files below a folder, as if they were in an archive.
+    """Return the image files below a folder, as if they were in an archive.
 
     Raises:
         MissingInput: there is no such folder.

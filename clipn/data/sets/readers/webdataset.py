@@ -18,19 +18,19 @@ Label = int | str
 
 
 def shards(path: Path) -> list[Path]:
-    """The shards of one tar, a folder of tars or a glob pattern, sorted.
+    """Return the shards of one tar, a folder of tars or a glob pattern, sorted.
 
     Raises:
         MissingInput: there are none.
     """
     if path.is_dir():
-        found = sorted(path.glob("*.tar"))
+        matches = sorted(path.glob("*.tar"))
     else:
         top = Path(path.anchor)
-        found = [path] if path.is_file() else sorted(top.glob(str(path.relative_to(top))))
-    if not found:
+        matches = [path] if path.is_file() else sorted(top.glob(str(path.relative_to(top))))
+    if not matches:
         raise MissingInput(f"{path} is no tar, no folder of tars and matches none; correct the set's path")
-    return found
+    return matches
 
 
 @contextmanager
@@ -39,14 +39,14 @@ def open_webdataset(request: Request) -> Iterator[Source]:
     with ExitStack() as stack:
         places: list[tuple[Archive, str]] = []
         names: list[str] = []
-        found: list[Label | None] = []
+        given: list[Label | None] = []
         for tar in shards(request.path):
             content = stack.enter_context(archive.opened(tar, request.scratch))
             for image, rest in _samples(content, str(tar)):
                 places.append((content, image))
                 names.append(f"{tar.name}/{image}")
-                found.append(_label(content, rest, names[-1]) if request.params.labelled else None)
-        labels, classes = _numbered(found, request.path) if request.params.labelled else ([None] * len(found), [])
+                given.append(_label(content, rest, names[-1]) if request.params.labelled else None)
+        labels, classes = _numbered(given, request.path) if request.params.labelled else ([None] * len(given), [])
         yield Source(names, labels, classes, lambda i: places[i][0].read(places[i][1]))
 
 

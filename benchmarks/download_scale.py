@@ -81,7 +81,7 @@ def run_features(folder: Path, workers: int) -> None:
     import open_clip
     import torch
 
-    from clipn.features import encode
+    from clipn.features.shards import describe, encode_shard, plan
     from clipn.models import backbone
     from clipn.training.pretrain import preprocess_cfg
 
@@ -89,10 +89,10 @@ def run_features(folder: Path, workers: int) -> None:
     backbone.save(open_clip.model.CLIP(**TOWER), TOWER, preprocess_cfg(TOWER), folder / "clip")
     clip = backbone.load(folder / "clip")
     params = parse_params(profiles.compose("miniature", ["features.batch_size=256"])).features
-    meta = encode.describe(clip, params, "training")
+    meta = describe(clip, params, "training")
     rows, seconds = 0, dict[str, float]()
-    for task in encode.plan(folder / "download", folder / "download" / "shards", folder / "features"):
-        report = encode.encode_shard(task, clip, meta, params, workers=workers)
+    for task in plan(folder / "download", folder / "download" / "shards", folder / "features"):
+        report = encode_shard(task, clip, meta, params, workers=workers)
         rows += report.rows
         for phase, value in report.seconds.items():
             seconds[phase] = seconds.get(phase, 0) + value
@@ -191,7 +191,8 @@ def main() -> None:
         os.environ["CLIPN_CC3M_TSV"] = str(write_list(folder, ours.recv(), options.images))
         start = time.perf_counter()
         world = parse_params(profiles.compose("miniature")).world
-        prepare.prepare(config.CaptionsParams("cc3m", "unused", "unused"), world, folder / "captions", cache=folder)
+        params_of_list = config.CaptionsParams("cc3m", "unused", "unused")
+        prepare.prepare_captions(params_of_list, world, folder / "captions", cache=folder)
         captions_seconds = time.perf_counter() - start
         seconds, memory = watched(run_download, folder, params, options.processes, options.threads)
         server_seconds = sum(psutil.Process(server.pid).cpu_times()[:2])

@@ -9,7 +9,7 @@ downloaded CC3M images; without `--backbone`, the tower has random weights.
 - decode: decode and preprocess in `--workers` threads.
 - tower: image and text features of batches that are ready.
 - write: float16 and Parquet.
-- whole: `clipn.features.encode.encode_shard`, tower on `--device`.
+- whole: `clipn.features.shards.encode_shard`, tower on `--device`.
 - apart: the same with a STAND-IN for a tower on a device of its own, which waits for as long as a
   batch takes at the rate at which images are decoded, and keeps no core busy. Both are then equally
   slow, which is the case where working at the same time counts most. What the first batch takes to
@@ -45,11 +45,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from clipn.data import images, tars
+from clipn.data import images, tars, verified
 from clipn.data.manifest import Entry
-from clipn.features import encode
-from clipn.features.encode import ShardTask
-from clipn.features.inputs import Loader, read
+from clipn.features.encode import encode
+from clipn.features.inputs import Loader
+from clipn.features.shards import ShardTask, describe, encode_shard
 from clipn.features.store import write_shard
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
@@ -99,10 +99,10 @@ class Bench:
     def __init__(self, clip: Backbone, task: ShardTask, batch_size: int, workers: int) -> None:
         self._clip, self._task, self._workers = clip, task, workers
         self._params = parse_params(profiles.compose("miniature", [f"features.batch_size={batch_size}"])).features
-        self._meta = encode.describe(clip, self._params, "training")
-        self._samples = list(read(task.tar, task.entries))
+        self._meta = describe(clip, self._params, "training")
+        self._samples = list(verified.read(task.tar, task.entries))
         self._inputs = next(self._loader("training").batches(self._samples[:batch_size]))
-        self._rows = encode.encode(self._inputs, clip, self._meta)()
+        self._rows = encode(self._inputs, clip, self._meta)()
         self._batches = -(-len(self._samples) // batch_size)
         self.stand_in_rate = math.inf
         self.seconds: dict[str, Counter[str]] = {"whole": Counter(), "apart": Counter()}
@@ -112,7 +112,7 @@ class Bench:
         return Loader(self._clip, meta, self._params, workers=self._workers, phases=Phases())
 
     def read(self) -> None:
-        captions = [entry.caption or "" for entry, _ in read(self._task.tar, self._task.entries)]
+        captions = [entry.caption or "" for entry, _ in verified.read(self._task.tar, self._task.entries)]
         self._clip.tokenize(captions)
 
     def decode(self) -> None:
@@ -121,7 +121,7 @@ class Bench:
 
     def tower(self) -> None:
         for _ in range(self._batches):
-            encode.encode(self._inputs, self._clip, self._meta)()
+            encode(self._inputs, self._clip, self._meta)()
 
     def write(self) -> None:
         with write_shard(self._task.out, self._meta) as writer:
@@ -137,7 +137,7 @@ class Bench:
 
     def _encode(self, name: str, clip: Backbone) -> None:
         self._task.out.unlink(missing_ok=True)
-        report = encode.encode_shard(self._task, clip, self._meta, self._params, workers=self._workers)
+        report = encode_shard(self._task, clip, self._meta, self._params, workers=self._workers)
         self.seconds[name].update(report.seconds)
 
 

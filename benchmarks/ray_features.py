@@ -25,7 +25,7 @@ from prefect import flow
 from clipn.config import FeaturesParams
 from clipn.data import manifest, tars
 from clipn.data.manifest import Entry
-from clipn.features import encode as features
+from clipn.features.shards import describe, plan
 from clipn.models import backbone
 from clipn.project import profiles
 from clipn.project.params import parse_params
@@ -69,8 +69,8 @@ def encode(name: str, params: FeaturesParams) -> float:
     """Make all shards; gives the seconds."""
     start = time.perf_counter()
     clip = shards.load(Path("backbone"))
-    meta = features.describe(clip, params, "evaluation", ["noise"])
-    shards.encode_all(features.plan(".", ".", f"work-{name}"), clip, meta, params, Path(name), Path("backbone"))
+    meta = describe(clip, params, "evaluation", ["noise"])
+    shards.encode_all(plan(".", ".", f"work-{name}"), clip, meta, params, Path(name), Path("backbone"))
     return time.perf_counter() - start
 
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 import yaml
 
-from clipn.features import writer as feature_writer
 from clipn.features.store import FeatureBatch, FeatureMeta, write_index, write_shard
 from clipn.models import backbone
 from clipn.project import profiles
@@ -58,7 +57,7 @@ def training_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     backbone.save(model, TINY, config, folder / "data/backbone")
     made_by = backbone.fingerprint(folder / "data/backbone")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feature_writer, "ROW_GROUP", 20)
+        patch.setattr("clipn.features.writer.ROW_GROUP", 20)
         write_pairs(folder / "data/features/train", (130, 7, 61, 2), backbone=made_by)
         patch.chdir(ROOT)
         values = profiles.compose("miniature", SETTINGS)

@@ -14,8 +14,8 @@ import yaml
 from clipn.data import manifest
 from clipn.data.manifest import Entry
 from clipn.evaluation import duplicates
-from clipn.features import encode
 from clipn.features.rows import FeatureBatch
+from clipn.features.shards import describe
 from clipn.features.store import write_index
 from clipn.features.writer import write_shard
 from clipn.models import backbone, no_encoder
@@ -44,7 +44,7 @@ def scored_project(tiny_clip: torch.nn.Module, tmp_path: Path, monkeypatch: pyte
     backbone.save(tiny_clip, TINY, preprocess_cfg(TINY), "data/backbone")
     clip = backbone.load("data/backbone")
     rng = np.random.default_rng(0)
-    meta = encode.describe(clip, params.features, "evaluation", ("sun", "cloud"))
+    meta = describe(clip, params.features, "evaluation", ("sun", "cloud"))
     for name in ("pictographs", "greek", "digits", "pictographs_fit"):
         folder = Path("data/features/sets") / name
         folder.mkdir(parents=True)

@@ -16,8 +16,8 @@ from PIL import Image
 
 from clipn.config import FeaturesParams
 from clipn.data import manifest, tars
-from clipn.features import encode
 from clipn.features.lookup import Images
+from clipn.features.shards import describe, encode_shard, plan
 from clipn.features.store import FeatureStore, write_index
 from clipn.models import backbone, no_encoder
 from clipn.models.backbone import Backbone
@@ -71,9 +71,9 @@ def write_set(
             for i, (key, data) in enumerate(files.items())
         ],
     )
-    meta = encode.describe(clip, PARAMS, "evaluation", classes)
-    (task,) = encode.plan(folder, folder, store or folder / "features")
-    encode.encode_shard(task, clip, meta, PARAMS)
+    meta = describe(clip, PARAMS, "evaluation", classes)
+    (task,) = plan(folder, folder, store or folder / "features")
+    encode_shard(task, clip, meta, PARAMS)
     write_index(task.out.parent, [task.out])
     return Images(FeatureStore.open(task.out.parent), folder / "manifest.parquet", folder)
 

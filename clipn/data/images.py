@@ -16,7 +16,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".ppm", 
 
 
 def image_size(data: bytes, max_pixels: int) -> tuple[int, int]:
-    """Width and height from the header alone.
+    """Return width and height from the header alone.
 
     Raises:
         InvalidData: no image of a known format, or one of more than `max_pixels` pixels.
@@ -26,7 +26,7 @@ def image_size(data: bytes, max_pixels: int) -> tuple[int, int]:
 
 
 def extension(data: bytes, max_pixels: int) -> str:
-    """The usual file extension of the image's real format, whatever its name was; without a dot.
+    """Return the usual file extension of the image's real format, whatever its name was; without a dot.
 
     Raises:
         InvalidData: as `image_size`.

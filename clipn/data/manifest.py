@@ -99,7 +99,7 @@ def read(path: str | Path) -> list[Entry]:
 
 
 def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """A manifest as a table, for those who need a few columns of millions of rows.
+    """Return a manifest as a table, for those who need a few columns of millions of rows.
 
     Raises:
         as `read`.
@@ -126,11 +126,11 @@ def by_shard(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
 
 
 def status_counts(entries: Iterable[Entry]) -> dict[str, int]:
-    """Status → number of entries, most frequent first."""
+    """Return status → number of entries, most frequent first."""
     return dict(Counter(entry.status for entry in entries).most_common())
 
 
 def table(rows: Sequence[Entry]) -> pa.Table:
-    """Entries as a table of `SCHEMA`, in the given order."""
+    """Return entries as a table of `SCHEMA`, in the given order."""
     columns = {field.name: [getattr(row, field.name) for row in rows] for field in SCHEMA}
     return pa.table(columns, schema=SCHEMA)

@@ -49,7 +49,7 @@ class Drawing:
 
 @cache
 def symbols() -> tuple[Symbol, ...]:
-    """All symbols of the world, in the order of `clipn/data/symbols.tsv`."""
+    """Return all symbols of the world, in the order of `clipn/data/symbols.tsv`."""
     text = resources.files(__package__).joinpath("symbols.tsv").read_text(encoding="utf-8")
     rows = csv.DictReader(text.splitlines(), delimiter="\t")
     return tuple(Symbol(row["block"], chr(int(row["codepoint"], 16)), row["name"]) for row in rows)
@@ -101,6 +101,6 @@ def draw(symbol: Symbol, rng: np.random.Generator, image_size: int, noise: float
 
 
 def caption(symbol: Symbol, drawing: Drawing, rng: np.random.Generator) -> str:
-    """A sentence about the drawing from one of the templates in `CAPTIONS`."""
+    """Return a sentence about the drawing from one of the templates in `CAPTIONS`."""
     template = CAPTIONS[rng.integers(len(CAPTIONS))]
     return template.format(name=symbol.name, colour=drawing.colour, background=drawing.background, size=drawing.size)

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from clipn.config import RobustnessParams
-from clipn.features import select
+from clipn.utils.sampling import stream
 
 
 def noise(image: Image.Image, deviation: float, name: str) -> Image.Image:
@@ -26,7 +26,7 @@ def noise(image: Image.Image, deviation: float, name: str) -> Image.Image:
         deviation: standard deviation in grey levels of 255.
         name: of the image; decides the noise.
     """
-    drawn = select.stream("noise", name).standard_normal((image.height, image.width, 3), np.float32)
+    drawn = stream("noise", name).standard_normal((image.height, image.width, 3), np.float32)
     pixels = np.asarray(image, np.float32) + deviation * drawn
     return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
 

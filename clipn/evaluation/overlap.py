@@ -35,6 +35,7 @@ from clipn.features.store import FeatureBatch
 from clipn.utils import contact_sheet
 from clipn.utils.arrays import unit_norm
 from clipn.utils.progress import Progress, silent
+from clipn.utils.sampling import evenly
 
 KEPT = 8
 """Nearest others of each image."""
@@ -181,8 +182,7 @@ def _shown(
     shown = {}
     for which, rows in nearest.items():
         ordered = sorted(rows.values(), key=lambda row: -row["cosine"])
-        chosen = np.linspace(0, len(ordered) - 1, min(PAIRS, len(ordered))).round().astype(int)
-        shown[which] = [_places(ordered[i], sets, others) for i in chosen]
+        shown[which] = [_places(ordered[i], sets, others) for i in evenly(len(ordered), PAIRS)]
     return shown
 
 

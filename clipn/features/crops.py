@@ -18,8 +18,8 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torch import Tensor
 
-from clipn.features import encode as features
 from clipn.features import select
+from clipn.features.encode import encode_images
 from clipn.features.lookup import Images
 from clipn.features.rows import FeatureBatch, FeatureMeta
 from clipn.models.backbone import Backbone
@@ -29,7 +29,7 @@ Crops = NDArray[np.uint8]
 
 
 def cropper(clip: Backbone) -> Callable[[Image.Image], Crops]:
-    """What resizes and crops an image as `clip.preprocess` does, to [H, W, 3]; a crop stays what it is."""
+    """Return what resizes and crops an image as `clip.preprocess` does, to [H, W, 3]; a crop stays what it is."""
     config = {**open_clip.get_model_preprocess_cfg(clip.model), "mean": (0.0,) * 3, "std": (1.0,) * 3}
     transform = image_transform_v2(PreprocessCfg(**config), is_train=False)
 
@@ -45,22 +45,22 @@ def pixels(crops: Crops) -> Tensor:
 
 
 def normaliser(clip: Backbone) -> Callable[[Tensor], Tensor]:
-    """The rest of `clip.preprocess`: colours from 0 to 1, [N, 3, H, W] → what the tower takes. Differentiable."""
+    """Return the rest of `clip.preprocess`, differentiable: colours from 0 to 1, [N, 3, H, W] → input of the tower."""
     config = open_clip.get_model_preprocess_cfg(clip.model)
     mean, std = (torch.tensor(config[key], device=clip.device).view(-1, 1, 1) for key in ("mean", "std"))
     return lambda colours: (colours - mean) / std
 
 
 def read(images: Images, keys: Sequence[str], clip: Backbone, max_pixels: int) -> Crops:
-    """The crops of some images [N, H, W, 3], in the order of `keys`, which may repeat.
+    """Return the crops of some images [N, H, W, 3], in the order of `keys`, which may repeat.
 
     Raises:
         MissingInput, InvalidData: as `Images.entries` and `Images.decoded`.
     """
     crop = cropper(clip)
     decoded = images.decoded(images.entries(set(keys)).values(), max_pixels)
-    found = {key: crop(image) for key, image in decoded}
-    return np.stack([found[key] for key in keys])
+    crops = {key: crop(image) for key, image in decoded}
+    return np.stack([crops[key] for key in keys])
 
 
 def batches(crops: Crops, size: int) -> Iterator[Crops]:
@@ -80,14 +80,14 @@ def encode(
         keys: of all N images.
         labels: their classes [N], -1 without; None if none has one.
     """
-    normalise, found, done = normaliser(clip), list[FeatureBatch](), 0
+    normalise, encoded, done = normaliser(clip), list[FeatureBatch](), 0
     for part in parts:
         rows = slice(done, done + len(part))
-        encoded = features.encode_images(clip, normalise(pixels(part).to(clip.device)), patches=meta.patches > 0)
+        features = encode_images(clip, normalise(pixels(part).to(clip.device)), patches=meta.patches > 0)
         classes = np.full(len(part), -1, np.int32) if labels is None else labels[rows]
-        found.append(replace(_stored(encoded), keys=keys[rows], label=classes))
+        encoded.append(replace(_stored(features), keys=keys[rows], label=classes))
         done += len(part)
-    return select.join(found)
+    return select.join(encoded)
 
 
 def _stored(batch: FeatureBatch) -> FeatureBatch:

@@ -1,202 +1,27 @@
-"""From tars of images to shards of features. Everything frozen is computed here, once."""
+"""Features of batches: preprocessed images and token ids through the frozen towers."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
-import open_clip
-import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from clipn.config import FeaturesParams
-from clipn.data import manifest
-from clipn.data.manifest import Entry
-from clipn.errors import InvalidData, InvalidParams
-from clipn.features.inputs import Inputs, Loader, read
-from clipn.features.store import FeatureBatch, FeatureMeta, write_shard
+from clipn.features.inputs import Inputs
+from clipn.features.rows import FeatureBatch, FeatureMeta
 from clipn.features.tokens import TokenLists
 from clipn.models import image_tower
 from clipn.models.backbone import Backbone
 from clipn.models.image_tower import Encoded
-from clipn.utils.files import sha256, write_text
-from clipn.utils.progress import Progress, silent
-from clipn.utils.timing import Phases
 
 TEXT_BATCH = 1024
 
 
-@dataclass(frozen=True)
-class ShardTask:
-    """One tar to turn into one feature shard.
-
-    Attributes:
-        tar: the images.
-        entries: the manifest's rows of the images to take, sorted by key.
-        out: the Parquet file to write.
-    """
-
-    tar: Path
-    entries: Sequence[Entry]
-    out: Path
-
-    def source(self, meta: FeatureMeta) -> str:
-        """Changes whenever the shard would: with an image, a caption, a label, the backbone or the views."""
-        digest = hashlib.sha256(repr(meta).encode())
-        for entry in self.entries:
-            digest.update(repr((entry.key, entry.sha256, entry.caption, entry.label)).encode())
-        return digest.hexdigest()
-
-
-@dataclass
-class ShardReport:
-    """What became of one shard: rows written, images dropped by reason, seconds per phase."""
-
-    rows: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    reused: bool = False
-
-
-def plan(folder: str | Path, shards: str | Path, out: str | Path) -> list[ShardTask]:
-    """The shards that a folder with a manifest makes.
-
-    Args:
-        folder: holds `manifest.parquet`.
-        shards: holds the tars that the manifest names.
-        out: where the feature shards go.
-
-    Raises:
-        MissingInput: no manifest.
-        InvalidData: the manifest lists no good image.
-    """
-    path = Path(folder) / "manifest.parquet"
-    by_shard = manifest.by_shard(manifest.read(path))
-    if not by_shard:
-        raise InvalidData(f"{path} lists no good image; there is nothing to make features of")
-    return [
-        ShardTask(Path(shards) / name, rows, Path(out) / f"{Path(name).stem}.parquet")
-        for name, rows in by_shard.items()
-    ]
-
-
-def describe(backbone: Backbone, params: FeaturesParams, kind: str, classes: Sequence[str] = ()) -> FeatureMeta:
-    """What features of this backbone are.
-
-    Args:
-        backbone: the towers.
-        params: whether training features have views, and evaluation features patches.
-        kind: `training` or `evaluation`.
-        classes: names of the classes of an evaluation set.
-
-    Raises:
-        InvalidParams: patch features are asked for, but the tower has none.
-    """
-    preprocess = open_clip.get_model_preprocess_cfg(backbone.model)
-    dim, pooled, patches = image_tower.sizes(backbone.model, _one_image(backbone))
-    meta = FeatureMeta(
-        dim=dim,
-        backbone=backbone.fingerprint,
-        preprocess=", ".join(f"{key}={preprocess[key]}" for key in sorted(preprocess)),
-        logit_scale=backbone.logit_scale,
-        kind=kind,
-        classes=tuple(classes),
-    )
-    if kind == "training":
-        return replace(meta, views=params.views, view_scale=params.view_scale) if params.views else meta
-    if params.patches and not patches:
-        raise InvalidParams(
-            f"features.patches: the image tower {type(backbone.model.visual).__name__} gives no patch features; "
-            "set it to false and leave GL-MCM out"
-        )
-    return replace(meta, pooled=pooled, patches=patches if params.patches else 0)
-
-
-def _one_image(backbone: Backbone) -> Tensor:
-    """One preprocessed image [1, 3, H, W] that shows what shapes the tower's features have."""
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    return backbone.preprocess(Image.fromarray(noise))[None].to(backbone.device)
-
-
-def encode_shard(
-    task: ShardTask,
-    backbone: Backbone,
-    meta: FeatureMeta,
-    params: FeaturesParams,
-    *,
-    workers: int = 1,
-    progress: Progress = silent,
-) -> ShardReport:
-    """Make one feature shard, unless a whole one of the same source is already there.
-
-    Reading, decoding (in `workers` threads), tower and writing work at the same time on different
-    batches. The seconds of the report are those that each was busy, over all its threads, and those
-    that the tower waited. With views, an image is decoded once, and a batch of the tower holds
-    `params.batch_size` crops, not images.
-
-    Raises:
-        InvalidData: the tar is damaged, lacks images that the manifest lists, holds other images than
-            the manifest says, or too large a share of them cannot be read.
-        NonFinite: a feature is NaN or infinite.
-    """
-    mark = task.out.with_suffix(".source")
-    source = task.source(meta)
-    if task.out.is_file() and mark.is_file() and mark.read_bytes() == _mark(source, task.out):
-        return ShardReport(rows=pq.read_metadata(task.out).num_rows, reused=True)
-
-    phases = Phases()
-    loader = Loader(backbone, meta, params, workers=workers, phases=phases)
-    rows = unreadable = 0
-    with (
-        write_shard(task.out, meta) as writer,
-        ThreadPoolExecutor(1) as writing,
-        closing(loader.batches(read(task.tar, task.entries))) as batches,
-    ):
-
-        def write(encoded: Callable[[], FeatureBatch]) -> None:
-            batch = encoded()
-            with phases("write"):
-                writer.append(batch)
-
-        written: Future[None] | None = None
-        while True:
-            with phases("wait for images"):
-                inputs = next(batches, None)
-            if inputs is None:
-                break
-            if inputs.entries:
-                with phases("tower"):
-                    encoded = encode(inputs, backbone, meta)
-                # One batch is written while the tower has the next; a third one has to wait.
-                with phases("wait for writing"):
-                    if written is not None:
-                        written.result()
-                written = writing.submit(write, encoded)
-            rows += len(inputs.entries)
-            unreadable += inputs.unreadable
-            progress(rows + unreadable, len(task.entries))
-        if written is not None:
-            written.result()
-        if unreadable > params.max_dropped * len(task.entries):
-            raise InvalidData(
-                f"{task.tar}: {unreadable} of {len(task.entries)} images cannot be read, more than "
-                f"features.max_dropped = {params.max_dropped} allows"
-            )
-    write_text(mark, _mark(source, task.out).decode())
-    return ShardReport(rows, {"unreadable": unreadable} if unreadable else {}, phases.seconds())
-
-
 def encode(inputs: Inputs, backbone: Backbone, meta: FeatureMeta) -> Callable[[], FeatureBatch]:
-    """Give a batch to the towers; what comes back waits for the rows. A GPU computes in the meantime."""
+    """Give a batch to the towers and return a function that waits for the rows. A GPU computes in the meantime."""
     crops = inputs.pixels.shape[1]
     with torch.inference_mode():
         encoded = _tower(backbone, inputs.pixels.flatten(0, 1), patches=meta.patches > 0)
@@ -225,7 +50,7 @@ def encode(inputs: Inputs, backbone: Backbone, meta: FeatureMeta) -> Callable[[]
 
 
 def encode_images(backbone: Backbone, pixels: Tensor, patches: bool = False) -> FeatureBatch:
-    """Evaluation features of preprocessed images [N, 3, H, W], in float32; bfloat16 inside the tower on a GPU."""
+    """Return evaluation features of preprocessed images [N, 3, H, W], in float32; a GPU computes in bfloat16."""
     with torch.inference_mode():
         encoded = _tower(backbone, pixels, patches)
         image = F.normalize(encoded.projected, dim=-1).cpu().numpy()
@@ -235,19 +60,19 @@ def encode_images(backbone: Backbone, pixels: Tensor, patches: bool = False) -> 
 
 
 def encode_texts(encode: Callable[[Tensor], Tensor], tokens: Tensor) -> NDArray[np.float32]:
-    """Features [N, D] of token ids [N, L] by a yes or no text encoder, in batches."""
+    """Return features [N, D] of token ids [N, L] by a yes or "No" text encoder, in batches."""
     with torch.inference_mode():
         return _text_features(encode, tokens).cpu().numpy()
 
 
 def _tower(backbone: Backbone, pixels: Tensor, patches: bool = False) -> Encoded:
-    """What the image tower says, in float32."""
+    """What the image tower gives, in float32."""
     on_gpu = backbone.device.type == "cuda"
     inputs = pixels.to(backbone.device, non_blocking=on_gpu).to(memory_format=torch.channels_last)
     with torch.autocast("cuda", torch.bfloat16, enabled=on_gpu):
-        found = image_tower.encode(backbone.model, inputs, patches)
-    of_whole, of_patches = (None if part is None else part.float() for part in (found.pooled, found.patches))
-    return Encoded(found.projected.float(), of_whole, of_patches)
+        encoded = image_tower.encode(backbone.model, inputs, patches)
+    pooled, of_patches = (None if part is None else part.float() for part in (encoded.pooled, encoded.patches))
+    return Encoded(encoded.projected.float(), pooled, of_patches)
 
 
 def _text_features(encode: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
@@ -255,7 +80,7 @@ def _text_features(encode: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor
 
 
 def _fetch(features: Tensor) -> Callable[[], NDArray[np.float32]]:
-    """Start the way of features to the CPU; what comes back waits for their arrival, not for later work."""
+    """Start the way of features to the CPU; the function returned waits for their arrival, not for later work."""
     if features.device.type != "cuda":
         return features.cpu().numpy
     host = features.to("cpu", non_blocking=True)
@@ -267,8 +92,3 @@ def _fetch(features: Tensor) -> Callable[[], NDArray[np.float32]]:
         return host.numpy()
 
     return fetch
-
-
-def _mark(source: str, shard: Path) -> bytes:
-    """What lies beside a finished shard: what it was made of, and the hash of the file itself."""
-    return f"{source} {sha256(shard)}\n".encode()

@@ -1,31 +1,29 @@
 """From a tar to batches of pixels, made ahead of the tower that takes them.
 
-One thread reads the tar, checks every image against the manifest and turns captions into token ids; a
-pool of threads decodes. Pillow gives other threads their turn while it decodes and resizes, so no
-pixels have to travel between processes.
+One thread reads the images out of the tar and turns captions into token ids; a pool of threads decodes.
+Pillow gives other threads their turn while it decodes and resizes, so no pixels have to travel between
+processes.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from clipn.config import FeaturesParams
-from clipn.data import images, tars
+from clipn.data import images
 from clipn.data.manifest import Entry
 from clipn.errors import InvalidData
-from clipn.features import views as augment
-from clipn.features.store import FeatureMeta
+from clipn.features.rows import FeatureMeta
+from clipn.features.views import squash, view
 from clipn.models.backbone import Backbone
 from clipn.utils.prefetch import ahead
 from clipn.utils.timing import Phases
@@ -52,30 +50,6 @@ class Inputs:
     pixels: Tensor
     tokens: Tensor | None
     unreadable: int
-
-
-def read(tar: Path, entries: Sequence[Entry]) -> Iterator[Sample]:
-    """The images that the manifest lists, in the tar's order, checked against it.
-
-    Raises:
-        InvalidData: the tar is damaged, lacks images of the manifest, or holds others than it says.
-    """
-    wanted = {entry.key: entry for entry in entries}
-    for key, sample in tars.read(tar):
-        entry = wanted.pop(key, None)
-        if entry is None:
-            continue
-        data = next((content for suffix, content in sample.items() if f".{suffix}" in images.SUFFIXES), b"")
-        if hashlib.sha256(data).hexdigest() != entry.sha256:
-            raise InvalidData(
-                f"{tar}: the image {key} is not the one in the manifest; delete the tar and run 'dvc repro' again"
-            )
-        yield entry, data
-    if wanted:
-        raise InvalidData(
-            f"{tar} lacks {len(wanted)} images of the manifest, the first {min(wanted)}; it may have been cut. "
-            "Delete it and run 'dvc repro' again"
-        )
 
 
 class Loader:
@@ -172,10 +146,10 @@ class _Decoding:
 
 def _crops(backbone: Backbone, meta: FeatureMeta) -> Callable[[str, Image.Image], Tensor]:
     """What makes of a key and its image the centre crop and then the views, [1 + V, 3, H, W]."""
-    whole, scale = augment.squash(backbone.model), meta.view_scale
+    whole, scale = squash(backbone.model), meta.view_scale
 
     def crops(key: str, image: Image.Image) -> Tensor:
-        views = [augment.view(image, key, number, scale, whole) for number in range(meta.views)] if scale else []
+        views = [view(image, key, number, scale, whole) for number in range(meta.views)] if scale else []
         return torch.stack([backbone.preprocess(image), *views])
 
     return crops

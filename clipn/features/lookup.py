@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
-from clipn.data import images, manifest, tars
+from clipn.data import images, manifest, verified
 from clipn.data.manifest import Entry
 from clipn.errors import InvalidData, MissingInput
 from clipn.features.store import FeatureStore
@@ -34,7 +33,7 @@ class Images:
     shards: Path
 
     def entries(self, keys: Collection[str]) -> dict[str, Entry]:
-        """Key → the manifest's row, for some keys of the features.
+        """Return key → the manifest's row, for some keys of the features.
 
         Raises:
             MissingInput: no manifest.
@@ -47,13 +46,13 @@ class Images:
             rows = pq.read_table(self.manifest, columns=manifest.SCHEMA.names, filters=wanted).to_pylist()
         except (pa.ArrowException, OSError) as error:
             raise InvalidData(f"{self.manifest} is no manifest: {error}") from error
-        found = {row["key"]: Entry(**row) for row in rows}
-        if missing := set(keys) - found.keys():
+        entries = {row["key"]: Entry(**row) for row in rows}
+        if missing := set(keys) - entries.keys():
             raise InvalidData(
                 f"{self.manifest} lacks {len(missing)} images of {self.features.folder}, the first {min(missing)}; "
                 "make the features again with 'dvc repro'"
             )
-        return found
+        return entries
 
     def decoded(self, entries: Iterable[Entry], max_pixels: int) -> Iterator[tuple[str, Image.Image]]:
         """Keys and images, one at a time, tar after tar. Only tars that hold one of them are read.
@@ -63,17 +62,8 @@ class Images:
             InvalidData: a tar is damaged, lacks an image, or holds another one than the manifest says.
         """
         for shard, rows in manifest.by_shard(entries).items():
-            path = self.shards / shard
-            if not path.is_file():
-                raise MissingInput(f"{path} does not exist; run 'dvc pull' to fetch it, or 'dvc repro' to make it")
-            wanted = {row.key: row for row in rows}
-            for key, sample in tars.read(path):
-                if key in wanted:
-                    yield key, images.decode(_content(path, wanted.pop(key), sample), max_pixels)
-                    if not wanted:
-                        break
-            if wanted:
-                raise InvalidData(f"{path} lacks {len(wanted)} images of {self.manifest}, the first {min(wanted)}")
+            for row, content in verified.read(self.shards / shard, rows):
+                yield row.key, images.decode(content, max_pixels)
 
 
 Place = tuple[Images, str]
@@ -81,7 +71,7 @@ Place = tuple[Images, str]
 
 
 def entries(places: Iterable[Place]) -> dict[Place, Entry]:
-    """What the manifests say of images, each manifest read once.
+    """Return what the manifests say of images, each manifest read once.
 
     Raises:
         MissingInput, InvalidData: as `Images.entries`.
@@ -92,22 +82,15 @@ def entries(places: Iterable[Place]) -> dict[Place, Entry]:
     return {(source, key): entry for source in keys for key, entry in source.entries(keys[source]).items()}
 
 
-def decoded(found: Mapping[Place, Entry], max_pixels: int) -> Iterator[tuple[Place, Image.Image]]:
-    """The images of some manifest rows, one at a time; each tar is read once.
+def decoded(rows: Mapping[Place, Entry], max_pixels: int) -> Iterator[tuple[Place, Image.Image]]:
+    """Yield the images of some manifest rows, one at a time; each tar is read once.
 
     Raises:
         MissingInput, InvalidData: as `Images.decoded`.
     """
     by_source: dict[Images, list[Entry]] = defaultdict(list)
-    for (source, _), entry in found.items():
+    for (source, _), entry in rows.items():
         by_source[source].append(entry)
-    for source, rows in by_source.items():
-        for key, image in source.decoded(rows, max_pixels):
+    for source, entries in by_source.items():
+        for key, image in source.decoded(entries, max_pixels):
             yield (source, key), image
-
-
-def _content(path: Path, entry: Entry, sample: tars.Sample) -> bytes:
-    data = next((content for suffix, content in sample.items() if f".{suffix}" in images.SUFFIXES), b"")
-    if hashlib.sha256(data).hexdigest() != entry.sha256:
-        raise InvalidData(f"{path}: the image {entry.key} is not the one in the manifest; make the tar again")
-    return data

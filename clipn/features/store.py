@@ -141,7 +141,7 @@ class FeatureStore:
                 raise InvalidData(f"{self.folder / name} is not the shard that {INDEX} lists; make the features again")
 
     def row_groups(self) -> list[RowGroup]:
-        """All row groups, in the order of the files."""
+        """Return all row groups, in the order of the files."""
         return [
             RowGroup(name, index, footer.row_group(index).num_rows)
             for name, footer in self._footers.items()
@@ -150,7 +150,7 @@ class FeatureStore:
         ]
 
     def read(self, group: RowGroup, columns: Sequence[str] | None = None) -> FeatureBatch:
-        """The rows of one row group, as float16 views of what was read, with keys as an Arrow array.
+        """Return the rows of one row group, as float16 views of what was read, with keys as an Arrow array.
 
         Args:
             group: one of `row_groups()`.
@@ -174,18 +174,18 @@ class FeatureStore:
             raise InvalidData(f"{path} is damaged: {error}; make the features again") from error
 
     def batches(self) -> Iterator[FeatureBatch]:
-        """All rows in order, one row group at a time, as `read` gives them."""
+        """Yield all rows in order, one row group at a time, as `read` gives them."""
         return (self.read(group) for group in self.row_groups())
 
     def load(self, columns: Sequence[str] | None = None) -> FeatureBatch:
-        """All rows in memory, features as float16 and keys as a list; of the columns that `read` names."""
+        """Return all rows in memory, features as float16 and keys as a list; of the columns that `read` names."""
         parts = [self.read(group, columns) for group in self.row_groups()]
 
         def joined(column: str) -> Any:
-            found = [getattr(part, column) for part in parts if getattr(part, column) is not None]
-            if found and isinstance(found[0], TokenLists):
-                return TokenLists.concatenate(found)
-            return np.concatenate(found) if found else None
+            columns = [getattr(part, column) for part in parts if getattr(part, column) is not None]
+            if columns and isinstance(columns[0], TokenLists):
+                return TokenLists.concatenate(columns)
+            return np.concatenate(columns) if columns else None
 
         return FeatureBatch(
             keys=pa.concat_arrays([part.keys for part in parts]).to_pylist(),
@@ -215,7 +215,7 @@ def _token_lists(array: pa.ListArray) -> TokenLists:
 
 
 def read_meta(path: Path) -> FeatureMeta:
-    """What the metadata of a shard say.
+    """Return what the metadata of a shard say.
 
     Raises:
         InvalidData: the file is no feature shard, or its columns are not those that its metadata promise.

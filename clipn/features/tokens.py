@@ -29,7 +29,7 @@ class TokenLists:
 
     @classmethod
     def concatenate(cls, parts: Sequence[TokenLists]) -> TokenLists:
-        """The lists of all parts, in order."""
+        """Return the lists of all parts, in order."""
         values = np.concatenate([np.empty(0, np.int32), *(part.values for part in parts)])
         return cls(values, _offsets(np.concatenate([np.empty(0, np.int64), *(part.lengths for part in parts)])))
 
@@ -50,7 +50,7 @@ class TokenLists:
         return np.diff(self.offsets)
 
     def padded(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
-        """The lists of `rows` as a matrix [len(rows), longest of them], filled with 0 on the right."""
+        """Return the lists of `rows` as a matrix [len(rows), longest of them], filled with 0 on the right."""
         starts, lengths = self.offsets[rows], self.lengths[rows]
         column = np.arange(lengths.max(initial=0))
         inside = column < lengths[:, None]
@@ -59,7 +59,7 @@ class TokenLists:
         return out
 
     def take(self, rows: NDArray[np.integer]) -> TokenLists:
-        """The lists of `rows`, in that order."""
+        """Return the lists of `rows`, in that order."""
         offsets = _offsets(self.lengths[rows])
         # A list moves as a whole: from where it started to where it starts now.
         moved = np.repeat(self.offsets[rows] - offsets[:-1], np.diff(offsets))

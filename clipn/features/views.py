@@ -7,7 +7,6 @@ beforehand. A crop depends on the image's key and its number alone, not on order
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 
@@ -17,6 +16,8 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torch import Tensor, nn
 
+from clipn.utils.sampling import stream
+
 RATIO = (3 / 4, 4 / 3)
 """Narrowest and widest crop, width over height."""
 TRIES = 10
@@ -25,7 +26,7 @@ TRIES = 10
 def crop_box(
     width: int, height: int, scale: tuple[float, float], rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """A random crop, by the algorithm of torchvision's `RandomResizedCrop`.
+    """Draw a random crop, by the algorithm of torchvision's `RandomResizedCrop`.
 
     The area is uniform in `scale`, the logarithm of width over height uniform between those of 3/4 and
     4/3, the place uniform. When ten tries in a row do not fit into the image, the largest central crop
@@ -34,7 +35,7 @@ def crop_box(
     Args:
         width, height: of the image, in pixels.
         scale: smallest and largest share of the image's area.
-        rng: what draws.
+        rng: source of the random numbers.
 
     Returns:
         left, top, right, bottom, in pixels.
@@ -52,13 +53,8 @@ def crop_box(
     return left, top, left + w, top + h
 
 
-def generator(key: str, number: int) -> np.random.Generator:
-    """What draws view `number` of the image `key`."""
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(f"{key}\0{number}".encode()).digest()))
-
-
 def squash(model: nn.Module) -> Callable[[Image.Image], Tensor]:
-    """The model's own preprocessing, except that a whole image is resized to its input, whatever its shape.
+    """Return the model's own preprocessing, except that a whole image is resized to its input, whatever its shape.
 
     Interpolation, colours and normalisation stay those of the centre crop; a square image gives the same tensor.
     """
@@ -69,16 +65,16 @@ def squash(model: nn.Module) -> Callable[[Image.Image], Tensor]:
 def view(
     image: Image.Image, key: str, number: int, scale: tuple[float, float], preprocess: Callable[[Image.Image], Tensor]
 ) -> Tensor:
-    """One random view of an image.
+    """Return one random view of an image.
 
     Args:
         image: the whole image.
         key: of the image, in its set.
         number: which view.
         scale: smallest and largest share of the image's area.
-        preprocess: what `squash` gives.
+        preprocess: as `squash` returns.
 
     Returns:
         [3, H, W], as the model takes it.
     """
-    return preprocess(image.crop(crop_box(*image.size, scale, generator(key, number))))
+    return preprocess(image.crop(crop_box(*image.size, scale, stream(key, number))))

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from clipn.config import Params
-from clipn.data.captions import prepare
+from clipn.data.captions.prepare import check_captions
 from clipn.data.download import download
-from clipn.data.sets import prepare as sets
+from clipn.data.sets.prepare import check_set
 from clipn.errors import ClipnError, InvalidParams, MissingInput
 
 MADE_BACKBONE = Path("data/backbone")
@@ -25,10 +25,10 @@ def check(params: Params) -> None:
         InvalidParams: with all problems found.
     """
     checks: list[Callable[[], object]] = [
-        partial(prepare.check, params.captions),
+        partial(check_captions, params.captions),
         partial(download.check, params.download),
     ]
-    checks += [partial(sets.check, name, options) for name, options in params.sets.items()]
+    checks += [partial(check_set, name, options) for name, options in params.sets.items()]
     checks.append(partial(_word_list, params.words.path))
     for options in (params.backbone, *params.study.backbones.values()):
         # What an earlier stage makes is not there yet.

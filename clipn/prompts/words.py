@@ -25,6 +25,7 @@ from clipn.scores.word_features import WordFeatures
 from clipn.utils.arrays import unit_norm
 from clipn.utils.files import atomic_path
 from clipn.utils.progress import Progress, silent
+from clipn.utils.sampling import evenly
 from clipn.utils.timing import Phases
 
 FILE = "words.parquet"
@@ -102,8 +103,7 @@ def _first_words(lexicon: Lexicon, kind: str) -> list[Entry]:
 
 
 def _spread(entries: list[Entry], limit: int | None) -> list[Entry]:
-    count = min(len(entries), limit or len(entries))
-    return [entries[i * len(entries) // count] for i in range(count)]
+    return [entries[i] for i in evenly(len(entries), limit or len(entries), "firsts")]
 
 
 def encode(

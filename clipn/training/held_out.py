@@ -16,6 +16,7 @@ from clipn.models.backbone import Backbone
 from clipn.models.no_encoder import NoTextEncoder
 from clipn.prompts.class_features import Sentences, class_features, class_tokens
 from clipn.scores import ATD, CTW, Evidence
+from clipn.utils.sampling import evenly
 
 
 class HeldOut:
@@ -57,8 +58,7 @@ class HeldOut:
         features = []
         for store in stores:
             image = store.load().image
-            rows = np.linspace(0, len(image) - 1, min(images, len(image))).round().astype(int)
-            features.append(unit_norm(image[rows]))
+            features.append(unit_norm(image[evenly(len(image), images)]))
         return cls(clip, classes, sentences, *features)
 
     def look(self, encoder: NoTextEncoder) -> tuple[float, float]:

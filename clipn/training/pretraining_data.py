@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from clipn.data import images, manifest, tars
-from clipn.errors import InvalidData, InvalidParams
+from clipn.data import images, manifest, verified
+from clipn.errors import InvalidParams
 
 
 def load(download: str | Path, model_cfg: dict[str, Any], max_pixels: int) -> tuple[NDArray[np.uint8], Tensor]:
@@ -29,6 +29,7 @@ def load(download: str | Path, model_cfg: dict[str, Any], max_pixels: int) -> tu
 
     Raises:
         InvalidParams: the configuration names neither image size nor context length.
+        MissingInput: the manifest or a tar is not there.
         InvalidData: the manifest and the tars do not agree, or an image cannot be read.
     """
     try:
@@ -40,13 +41,11 @@ def load(download: str | Path, model_cfg: dict[str, Any], max_pixels: int) -> tu
         ) from error
     pixels, captions = [], []
     for shard, entries in manifest.by_shard(manifest.read(Path(download) / "manifest.parquet")).items():
-        samples = dict(tars.read(Path(download) / "shards" / shard))
-        for entry in entries:
-            if entry.key not in samples:
-                raise InvalidData(f"{shard} lacks {entry.key}, which the manifest lists; run the download again")
-            data = next(content for suffix, content in samples[entry.key].items() if f".{suffix}" in images.SUFFIXES)
+        crops = {}
+        for entry, data in verified.read(Path(download) / "shards" / shard, entries):
             image = images.decode(data, max_pixels)
-            pixels.append(np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)))
-            captions.append(entry.caption or "")
+            crops[entry.key] = np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC))
+        pixels += [crops[entry.key] for entry in entries]
+        captions += [entry.caption or "" for entry in entries]
     tokens = open_clip.SimpleTokenizer(context_length=context_length)(captions)
     return np.stack(pixels), tokens

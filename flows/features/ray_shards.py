@@ -22,7 +22,7 @@ from prefect_ray.context import remote_options
 
 from clipn.config import FeaturesParams
 from clipn.errors import ClipnError, InvalidParams
-from clipn.features.encode import ShardReport, ShardTask
+from clipn.features.shards import ShardReport, ShardTask
 from clipn.features.store import FeatureMeta
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
@@ -56,7 +56,7 @@ def encode_all(
         tasks: paths in them may be relative to the current folder.
         folder: the backbone's.
         meta: of the features.
-        params: as in `clipn.features.encode.encode_shard`.
+        params: as in `clipn.features.shards.encode_shard`.
 
     Raises:
         ClipnError: the cluster cannot be used or lost all nodes that could do it, or a shard failed.

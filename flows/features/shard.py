@@ -9,8 +9,8 @@ from prefect.states import Failed
 
 from clipn.config import FeaturesParams
 from clipn.errors import ClipnError
-from clipn.features import encode
-from clipn.features.encode import ShardTask
+from clipn.features import shards
+from clipn.features.shards import ShardTask
 from clipn.features.store import FeatureMeta
 from clipn.models.backbone import Backbone
 from flows.runtime.stage import StageProgress
@@ -21,7 +21,7 @@ def encode_one(
 ) -> Any:
     """Make it and give its report. An error of the input's makes the task run fail at once."""
     try:
-        return encode.encode_shard(
+        return shards.encode_shard(
             shard, clip, meta, params, workers=workers, progress=StageProgress(f"images of {name}")
         )
     except ClipnError as error:

@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from clipn.config import FeaturesParams
 from clipn.errors import ClipnError
 from clipn.features import store
-from clipn.features.encode import ShardReport, ShardTask
+from clipn.features.shards import ShardReport, ShardTask
 from clipn.features.store import FeatureMeta
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
@@ -48,7 +48,7 @@ def encode_all(
     Shards of an interrupted run are taken over if they are whole and their source has not changed.
 
     Args:
-        shards, clip, meta, params: as `clipn.features.encode` makes and takes them.
+        shards, clip, meta, params: as `clipn.features.shards` makes and takes them.
         out: the store.
         folder: that `clip` was loaded from. If it is given and there is a Ray cluster, that makes the shards.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clipn import paths
-from clipn.data.captions import prepare
+from clipn.data.captions.prepare import prepare_captions
 from clipn.project.params import read_params
 from flows.runtime.stage import StageProgress, stage
 
@@ -14,6 +14,6 @@ from flows.runtime.stage import StageProgress, stage
 def run() -> dict[str, Any]:
     """Make the caption list, and in the miniature world the images that it points to."""
     params = read_params()
-    return prepare.prepare(
+    return prepare_captions(
         params.captions, params.world, paths.CAPTIONS, cache=paths.ARCHIVES, progress=StageProgress("rows")
     )

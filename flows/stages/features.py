@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clipn import paths
-from clipn.features import encode
+from clipn.features.shards import describe, plan
 from clipn.project.params import read_params
 from flows.features.shards import encode_all, load
 from flows.runtime.stage import stage
@@ -16,6 +16,6 @@ def run() -> dict[str, Any]:
     """Compute everything frozen once, so that training touches nothing but the no encoder."""
     params = read_params()
     clip = load(paths.BACKBONE)
-    tasks = encode.plan(paths.DOWNLOAD, paths.DOWNLOAD / "shards", paths.WORK / "features" / "train")
-    meta = encode.describe(clip, params.features, "training")
+    tasks = plan(paths.DOWNLOAD, paths.DOWNLOAD / "shards", paths.WORK / "features" / "train")
+    meta = describe(clip, params.features, "training")
     return encode_all(tasks, clip, meta, params.features, paths.TRAIN_FEATURES, paths.BACKBONE)

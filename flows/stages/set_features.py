@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clipn import paths
-from clipn.features import encode
+from clipn.features.shards import describe, plan
 from clipn.project.params import read_params
 from clipn.utils import files
 from flows.features.shards import encode_all, load
@@ -18,6 +18,6 @@ def run(name: str) -> dict[str, Any]:
     params = read_params()
     clip = load(paths.BACKBONE)
     folder = paths.SETS / name
-    meta = encode.describe(clip, params.features, "evaluation", files.read_json(folder / "classes.json"))
-    tasks = encode.plan(folder, folder, paths.WORK / "features" / "sets" / name)
+    meta = describe(clip, params.features, "evaluation", files.read_json(folder / "classes.json"))
+    tasks = plan(folder, folder, paths.WORK / "features" / "sets" / name)
     return encode_all(tasks, clip, meta, params.features, paths.SET_FEATURES / name, paths.BACKBONE)

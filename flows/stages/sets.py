@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clipn import config, paths
-from clipn.data.sets import prepare
+from clipn.data.sets.prepare import prepare_set
 from clipn.project.params import read_params
 from flows.runtime.stage import StageProgress, stage
 
@@ -14,7 +14,7 @@ from flows.runtime.stage import StageProgress, stage
 def run(name: str) -> dict[str, Any]:
     """Draw, fetch or read the images of an evaluation set and check every one of them."""
     params = read_params()
-    return prepare.prepare(
+    return prepare_set(
         name,
         config.named(params.sets, "sets", name),
         params.world,

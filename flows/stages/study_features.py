@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clipn import paths
-from clipn.features import encode
+from clipn.features.shards import describe, plan
 from clipn.project.params import read_params
 from clipn.utils import files
 from flows.features.shards import encode_all, load
@@ -23,8 +23,8 @@ def run(name: str) -> dict[str, Any]:
     reports = {}
     for key in sets:
         source = paths.SETS / key
-        meta = encode.describe(clip, params.features, "evaluation", files.read_json(source / "classes.json"))
-        tasks = encode.plan(source, source, paths.WORK / "study" / name / key)
+        meta = describe(clip, params.features, "evaluation", files.read_json(source / "classes.json"))
+        tasks = plan(source, source, paths.WORK / "study" / name / key)
         reports[key] = encode_all(tasks, clip, meta, params.features, folder / "features" / key, folder / "backbone")
     images = sum(report["counts"]["out"] for report in reports.values())
     return {"counts": {"images": images, "sets": len(sets)}, "sets": reports}

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -116,3 +118,76 @@ def test_a_member_over_the_limit_is_refused_before_it_is_read(tmp_path: Path) ->
         handle.truncate(512 + member.size)  # sparse: takes no space
     with pytest.raises(InvalidData, match=r"0\.png has 268435457 bytes, limit 268435456"):
         list(tars.read(tmp_path / "a.tar"))
+
+
+@pytest.mark.parametrize("names", [("0.png", "0.png"), ("0.png", "0.PNG")])
+def test_a_file_that_appears_twice_in_a_sample_is_refused(tmp_path: Path, names: tuple[str, str]) -> None:
+    path = members(tmp_path / "a.tar", *((name, b"x") for name in names))
+    with pytest.raises(InvalidData, match=rf"a\.tar: the member '{names[1]}' appears twice"):
+        list(tars.read(path))
+
+
+def test_names_that_mean_something_to_webdataset_lose_no_sample(tmp_path: Path) -> None:
+    names = ("0.__bad__", "0.__key__", "0.png", "__a__/1.png", "2.__url__", "2.png")
+    read = list(tars.read(members(tmp_path / "a.tar", *((name, b"x") for name in names))))
+    assert read == [("0", {"png": b"x"}), ("__a__/1", {"png": b"x"}), ("2", {"png": b"x"})]
+
+
+def test_a_tar_that_is_a_compressed_file_too_is_read_as_a_tar(tmp_path: Path) -> None:
+    """webdataset's own reader would unpack it, however large it became."""
+    path = members(tmp_path / "a.tar", ("\x1f\x8b\x08.png", b"x"))
+    assert [sample for _, sample in tars.read(path)] == [{"png": b"x"}]
+
+
+def test_only_selected_members_are_read_but_all_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tars.write(tmp_path / "a.tar", SAMPLES)
+    names = [member.name for member in tars.read_members(tmp_path / "a.tar", select=lambda name: name.endswith(".txt"))]
+    assert names == ["000.txt", "001.txt"]
+    monkeypatch.setattr(tars, "MAX_MEMBER_BYTES", 511)
+    with pytest.raises(InvalidData, match=r"000\.png has 1200 bytes, limit 511"):
+        list(tars.read_members(tmp_path / "a.tar", select=lambda name: False))
+
+
+def test_a_member_lies_where_it_says(tmp_path: Path) -> None:
+    tars.write(tmp_path / "a.tar", SAMPLES)
+    data = (tmp_path / "a.tar").read_bytes()
+    for member in tars.read_members(tmp_path / "a.tar"):
+        assert data[member.offset : member.offset + len(member.content)] == member.content
+
+
+def test_steps_run_in_order_over_the_samples(tmp_path: Path) -> None:
+    tars.write(tmp_path / "a.tar", SAMPLES)
+    keys = tars.samples(tmp_path / "a.tar", tars.contents, lambda pairs: (key for key, _ in pairs))
+    assert list(keys) == ["000", "001", "folder/002"]
+
+
+def test_a_missing_end_mark_is_found_where_it_matters(tmp_path: Path) -> None:
+    path = members(tmp_path / "a.tar", ("0.txt", b"x"), ("1.txt", b"x"))
+    assert len(list(tars.samples(path, to_the_end=True))) == 2
+    path.write_bytes(path.read_bytes()[:1024])
+    with pytest.raises(InvalidData, match=r"a\.tar is cut off: it lacks a tar's end mark\. Fetch it again"):
+        list(tars.samples(path, to_the_end=True))
+
+
+def test_anything_with_a_name_can_be_grouped() -> None:
+    assert list(tars.group([("a/0.jpg", 1), ("a/0.cls", 2), ("a/1.jpg", 3)], "here")) == [
+        ("a/0", {"jpg": 1, "cls": 2}),
+        ("a/1", {"jpg": 3}),
+    ]
+
+
+def test_samples_are_those_of_webdatasets_own_reader(tmp_path: Path) -> None:
+    names = ("x/0.Seg.PNG", "x/0.jpg", "x/1.jpg", "y.0/1.jpg", "y.0/1.TXT")
+    path = members(tmp_path / "a.tar", *((name, name.encode()) for name in names))
+    theirs = webdataset.WebDataset(str(path), shardshuffle=False)
+    assert list(tars.read(path)) == [
+        (sample["__key__"], {name: data for name, data in sample.items() if not name.startswith("__")})
+        for sample in theirs
+    ]
+
+
+def test_what_reads_no_tar_does_not_import_webdataset() -> None:
+    modules = ("tars", "verified", "sets.prepare", "captions.prepare", "download.download")
+    imports = ", ".join(["sys", "clipn", "clipn.config", *(f"clipn.data.{name}" for name in modules)])
+    program = f"import {imports}; sys.exit('webdataset' in sys.modules or 'torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from clipn.data import images
+from clipn.data import images, verified
 from clipn.data.manifest import Entry
-from clipn.features.encode import describe
-from clipn.features.inputs import BATCHES_AHEAD, Loader, Sample, read
+from clipn.features.inputs import BATCHES_AHEAD, Loader, Sample
+from clipn.features.shards import describe
 from clipn.models.backbone import Backbone
 from clipn.utils.timing import Phases
-from tests.features.test_encode import PARAMS, clip, folder_of, one_task, png
+from tests.features.test_shards import PARAMS, clip, folder_of, one_task, png
 
 __all__ = ["clip"]  # the fixture
 
@@ -89,4 +89,4 @@ def test_an_error_of_the_samples_is_raised_and_the_tower_keeps_its_threads(clip:
 
 def test_images_that_the_manifest_does_not_list_are_left_out(clip: Backbone, tmp_path: Path) -> None:
     task = one_task(folder_of(tmp_path, [png(i) for i in range(3)]), tmp_path / "out")
-    assert [entry.key for entry, _ in read(task.tar, task.entries[1:])] == ["0001", "0002"]
+    assert [entry.key for entry, _ in verified.read(task.tar, task.entries[1:])] == ["0001", "0002"]

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from clipn.features import select
-from clipn.features import writer as feature_writer
 from clipn.features.store import FeatureBatch, FeatureMeta, FeatureStore, write_index, write_shard
 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureStore:
     """Ten images `a` to `j` in row groups of three; image number n has the pooled feature n."""
-    monkeypatch.setattr(feature_writer, "ROW_GROUP", 3)
+    monkeypatch.setattr("clipn.features.writer.ROW_GROUP", 3)
     with write_shard(tmp_path / "0.parquet", FeatureMeta(1, "abc", "none", 1.0, "evaluation", pooled=1)) as writer:
         rows = np.arange(10)
         writer.append(
@@ -23,27 +22,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureStore:
         )
     write_index(tmp_path, [tmp_path / "0.parquet"])
     return FeatureStore.open(tmp_path)
-
-
-def test_evenly_takes_both_ends() -> None:
-    assert select.evenly(10, 4).tolist() == [0, 3, 6, 9]
-    assert select.evenly(3, 5).tolist() == [0, 1, 2]
-    assert select.evenly(0, 5).tolist() == []
-
-
-def test_shares_are_equal_as_far_as_the_sets_go() -> None:
-    assert select.shares(9, [10, 10, 10]) == [3, 3, 3]
-    assert select.shares(10, [100, 2, 100]) == [4, 2, 4]
-    assert select.shares(50, [3, 4]) == [3, 4]
-    assert sum(select.shares(64, [500] * 9)) == 64
-    assert set(select.shares(64, [500] * 9)) == {7, 8}
-
-
-def test_a_stream_belongs_to_its_names() -> None:
-    first = select.stream("noise", 3).normal(size=4)
-    assert (select.stream("noise", 3).normal(size=4) == first).all()
-    assert (select.stream("noise", 4).normal(size=4) != first).all()
-    assert select.stream("ab", "c").random() != select.stream("a", "bc").random()
 
 
 def test_keys_and_rows_of_a_store(store: FeatureStore) -> None:

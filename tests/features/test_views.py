@@ -11,9 +11,10 @@ from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 
 from clipn.features import views
-from clipn.features.views import RATIO, crop_box, generator, squash, view
+from clipn.features.views import RATIO, crop_box, squash, view
 from clipn.models import backbone
 from clipn.training.pretrain import preprocess_cfg
+from clipn.utils.sampling import stream
 from tests.conftest import TINY
 
 SCALE = (0.9, 1.0)
@@ -67,21 +68,21 @@ def test_where_no_try_fits_the_largest_central_crop_is_taken(width: int, height:
 def test_a_box_lies_in_its_image() -> None:
     for width, height in [(1, 1), (2, 3), (33, 31), (640, 480)]:
         for number in range(50):
-            left, top, right, bottom = crop_box(width, height, (0.05, 1.0), generator("a", number))
+            left, top, right, bottom = crop_box(width, height, (0.05, 1.0), stream("a", number))
             assert 0 <= left < right <= width
             assert 0 <= top < bottom <= height
 
 
 def test_a_draw_depends_on_key_and_number_alone() -> None:
     scale = (0.3, 0.6)
-    boxes = {(key, number): crop_box(256, 256, scale, generator(key, number)) for key in "ab" for number in range(3)}
+    boxes = {(key, number): crop_box(256, 256, scale, stream(key, number)) for key in "ab" for number in range(3)}
     assert len(set(boxes.values())) == 6
     for (key, number), box in reversed(boxes.items()):
-        assert crop_box(256, 256, scale, generator(key, number)) == box
+        assert crop_box(256, 256, scale, stream(key, number)) == box
 
 
 def test_boxes_stay_the_same_from_version_to_version() -> None:
-    assert [crop_box(256, 256, SCALE, generator("000000000", number)) for number in range(2)] == [
+    assert [crop_box(256, 256, SCALE, stream("000000000", number)) for number in range(2)] == [
         (11, 1, 256, 248),
         (7, 2, 250, 255),
     ]
@@ -118,6 +119,6 @@ def test_a_view_is_its_box_resized_to_the_models_input(tiny_clip: torch.nn.Modul
     image, preprocess = picture(40, 32), squash(clip.model)
     seen = view(image, "a", 1, (0.3, 0.5), preprocess)
     assert seen.shape == (3, 16, 16)
-    box = crop_box(40, 32, (0.3, 0.5), generator("a", 1))
+    box = crop_box(40, 32, (0.3, 0.5), stream("a", 1))
     resized = image.crop(box).resize((16, 16), Image.Resampling.BICUBIC)
     torch.testing.assert_close(seen, clip.preprocess(resized), rtol=0, atol=0)

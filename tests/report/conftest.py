@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -81,7 +82,8 @@ def _write_set(folder: Path, name: str) -> None:
         buffer = io.BytesIO()
         Image.new("RGB", (8, 8), COLOURS[name]).save(buffer, "PNG")
         key = f"{i:08d}"
-        entries.append(manifest.Entry(key=key, url=f"{i}.png", shard="images.tar", label=i % 2))
+        digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+        entries.append(manifest.Entry(key=key, url=f"{i}.png", shard="images.tar", label=i % 2, sha256=digest))
         files.append((key, {"png": buffer.getvalue()}))
     tars.write(folder / "images.tar", files)
     manifest.write(folder / "manifest.parquet", entries)

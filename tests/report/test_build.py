@@ -151,7 +151,7 @@ def _nan(path: Path) -> None:
         ("reports/training/seed-2/plots/metrics/loss_no.tsv", _drop, InvalidData, r"loss_no\.tsv"),
         ("reports/training/seed-2/plots/metrics/loss_tso.tsv", _nan, NonFinite, r"seed-2.*loss_tso\.tsv: loss_tso"),
         ("data/sets/dogs/manifest.parquet", _drop, MissingInput, r"dogs/manifest\.parquet"),
-        ("data/sets/dogs/images.tar", _drop, InvalidData, r"dogs/images\.tar"),
+        ("data/sets/dogs/images.tar", _drop, MissingInput, r"dogs/images\.tar does not exist"),
     ],
 )
 def test_damage_is_named_and_nothing_is_written(

@@ -46,7 +46,7 @@ def test_images_are_centre_cropped_and_captions_tokenized(download: Path) -> Non
 
 def test_a_tar_that_lacks_an_image(download: Path) -> None:
     tars.write(download / "shards/00000.tar", list(tars.read(download / "shards/00000.tar"))[:1])
-    with pytest.raises(InvalidData, match=r"00000\.tar lacks 001"):
+    with pytest.raises(InvalidData, match=r"00000\.tar lacks 1 images of the manifest, the first 001"):
         pretraining_data.load(download, MODEL, max_pixels=1000)
 
 

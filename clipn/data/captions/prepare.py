@@ -25,6 +25,7 @@ import yaml
 from clipn.config import CaptionsParams, WorldParams
 from clipn.data import miniature
 from clipn.data.captions import tables, webdataset
+from clipn.data.captions.folder import find_images, read_folder
 from clipn.errors import DownloadFailed, InvalidParams, MissingInput
 from clipn.utils.fetch import fetch
 from clipn.utils.files import atomic_folder
@@ -41,7 +42,7 @@ SCHEMA = pa.schema(
 NOT_AN_IMAGE = b"<!doctype html><title>Not found</title>This picture has moved.\n"
 
 
-def prepare(
+def prepare_captions(
     captions: CaptionsParams, world: WorldParams, out: Path, *, cache: Path, progress: Progress = silent
 ) -> dict[str, Any]:
     """Write `captions.parquet`, and for the miniature world the images beside it, to the folder `out`.
@@ -62,14 +63,14 @@ def prepare(
         InvalidData: the table cannot be read, lacks a column, or no row is left.
         DownloadFailed: the official list could not be fetched.
     """
-    check(captions)
+    check_captions(captions)
     with atomic_folder(out) as folder:
         if captions.source == "symbols":
             rows, report = _draw_symbols(captions, world, folder, progress)
         elif captions.source == "table":
             rows, report = _read_table(captions)
         elif captions.source == "folder":
-            rows, report = webdataset.read_folder(Path(captions.path), captions.limit, progress)
+            rows, report = read_folder(Path(captions.path), captions.limit, progress)
         elif captions.source == "cc3m":
             rows, report = _read_cc3m(cache, captions.limit, progress)
         else:
@@ -83,11 +84,11 @@ def prepare(
     return {"source": captions.source, **report}
 
 
-def check(captions: CaptionsParams) -> None:
+def check_captions(captions: CaptionsParams) -> None:
     """Find what can be found before any long work.
 
     Raises:
-        as `prepare`.
+        as `prepare_captions`.
     """
     if captions.source == "symbols":
         shares = captions.missing + captions.corrupt + captions.flaky
@@ -96,7 +97,7 @@ def check(captions: CaptionsParams) -> None:
     elif captions.source == "table":
         tables.check(Path(captions.path))
     elif captions.source == "folder":
-        webdataset.find_images(Path(captions.path))
+        find_images(Path(captions.path))
     elif captions.source == "webdataset":
         webdataset.find_tars(Path(captions.path), captions.pattern)
     elif (copy := _own_copy()) is not None:

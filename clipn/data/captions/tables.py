@@ -159,8 +159,8 @@ def _text(
         raise InvalidData(f"{path}: the name of a table has to end in .tsv, .csv, .tsv.gz, .csv.gz or .parquet")
     read = pa_csv.ReadOptions(column_names=list(columns) or None)
     with pa_csv.open_csv(_open(path), read, parse(invalid_row_handler=lambda _: "skip")) as reader:
-        found = _find(path, reader.schema.names)
-    convert = pa_csv.ConvertOptions(include_columns=found, column_types=dict.fromkeys(found, pa.string()))
+        columns = _find(path, reader.schema.names)
+    convert = pa_csv.ConvertOptions(include_columns=columns, column_types=dict.fromkeys(columns, pa.string()))
     with pa_csv.open_csv(_open(path), read, parse(invalid_row_handler=on_malformed), convert) as reader:
         yield from reader
 
@@ -172,10 +172,10 @@ def _open(path: Path) -> pa.NativeFile:
 def _find(path: Path, columns: Sequence[str]) -> list[str]:
     """The names of the address column and of the caption column."""
     by_lower = {name.strip().lower(): name for name in reversed(columns)}
-    found = [next((by_lower[n] for n in names if n in by_lower), None) for names in (ADDRESS_NAMES, CAPTION_NAMES)]
-    if None in found:
+    chosen = [next((by_lower[n] for n in names if n in by_lower), None) for names in (ADDRESS_NAMES, CAPTION_NAMES)]
+    if None in chosen:
         raise InvalidData(
             f"{path} has the columns {', '.join(columns)}; it needs one for the image ({', '.join(ADDRESS_NAMES)}) "
             f"and one for the text ({', '.join(CAPTION_NAMES)})"
         )
-    return [name for name in found if name is not None]
+    return [name for name in chosen if name is not None]

@@ -89,7 +89,7 @@ def download(
     failed for a transient reason.
 
     Args:
-        captions_file: as `clipn.data.captions.prepare.prepare` writes it.
+        captions_file: as `clipn.data.captions.prepare.prepare_captions` writes it.
         out: the folder for `shards/`, `manifest.parquet` and, until both are complete, `work/`.
         params: how to fetch, and what is good enough.
         processes: of img2dataset, at most; for tars, threads that decode.

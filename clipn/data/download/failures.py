@@ -57,23 +57,23 @@ def canonical(message: str) -> str:
 
 
 def reason(message: str) -> str:
-    """The reason that a message begins with."""
+    """Return the reason that a message begins with."""
     start = message.partition(":")[0]
     return start if start in _KNOWN or start == OPT_OUT or _HTTP.fullmatch(start) else OTHER
 
 
 def is_transient(reason: str) -> bool:
-    """Whether trying again later may help: time-outs, lost connections, 408, 425, 429, 5xx, or our own network."""
+    """Return whether trying again later may help: time-outs, lost connections, 408, 425, 429, 5xx, own network."""
     return reason in _TRANSIENT or _TRANSIENT_HTTP.fullmatch(reason) is not None
 
 
 def translate(error: OSError | http.client.HTTPException | ValueError) -> FetchError:
-    """What urllib raised, with its reason."""
+    """Return what urllib raised, with its reason."""
     if isinstance(error, FetchError):
         return error
     if isinstance(error, urllib.error.HTTPError):
-        known = {status.value: status.phrase for status in HTTPStatus}
-        return FetchError(f"http {error.code:03d}", known.get(error.code, "unknown status"))
+        phrases = {status.value: status.phrase for status in HTTPStatus}
+        return FetchError(f"http {error.code:03d}", phrases.get(error.code, "unknown status"))
     if isinstance(error, urllib.error.URLError):
         cause = error.reason
         return translate(cause) if isinstance(cause, OSError) else FetchError(BAD_ADDRESS, str(cause))

@@ -18,7 +18,7 @@ _LOG_LINES = 15
 
 
 def counts(tally: Tally, resumed: int) -> dict[str, Any]:
-    """The part `counts` of the stage's report; `resumed` images are from an interrupted run."""
+    """Return the part `counts` of the stage's report; `resumed` images are from an interrupted run."""
     dropped = {status: count for status, count in tally.statuses.most_common() if status != SUCCESS}
     return {
         "in": tally.statuses.total(),

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from clipn.config import DownloadParams
-from clipn.data import images, tars
+from clipn.data import images, tars, verified
 from clipn.data.captions import webdataset
 from clipn.data.download import shards
 from clipn.data.download.failures import NOT_AN_IMAGE
@@ -41,14 +41,14 @@ class PackedRows(CaptionRows):
         self._places = pq.read_table(path, columns=[field.name for field in webdataset.FIELDS])
 
     def read(self, i: int) -> bytes:
-        """The image of a row.
+        """Return the image of a row.
 
         Raises:
             MissingInput: the tar is gone.
             InvalidData: the tar changed.
         """
         archive, offset, size, digest = (column[i].as_py() for column in self._places.columns)
-        return webdataset.read_image(archive, offset, size, digest)
+        return verified.read_at(archive, offset, size, digest)
 
 
 def pack(captions_file: Path, out: Path, params: DownloadParams, *, workers: int, progress: Progress) -> dict[str, Any]:

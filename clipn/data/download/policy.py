@@ -53,7 +53,7 @@ class FetchPolicy:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is reachable from everywhere: not of this machine, a local network or a group."""
+    """Return whether an IP address is reachable from everywhere: not of this machine, a local network or a group."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         low = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
@@ -91,7 +91,7 @@ class PolicyOpener(urllib.request.OpenerDirector):
             self.add_handler(handler)
 
     def open(self, fullurl: Any, data: Any = None, timeout: Any = None) -> Any:
-        """The answer with its whole body.
+        """Return the answer with its whole body.
 
         Args:
             fullurl: a request or an address.
@@ -111,20 +111,20 @@ class PolicyOpener(urllib.request.OpenerDirector):
             with self._lock:
                 self.network_seconds += time.monotonic() - start
 
-    def _try(self, asked: urllib.request.Request | str, timeout: float, end: float) -> Any:
+    def _try(self, target: urllib.request.Request | str, timeout: float, end: float) -> Any:
         for attempt in range(self.policy.retries + 1):
             try:
                 if time.monotonic() >= end:
                     raise TimeoutError
-                request = asked if isinstance(asked, urllib.request.Request) else urllib.request.Request(asked)
+                request = target if isinstance(target, urllib.request.Request) else urllib.request.Request(target)
                 return super().open(_Hop(request, self.policy, end), None, timeout)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 failure = failures.translate(error)
-            left = end - time.monotonic()
-            if left <= _TICK_SECONDS or not failures.is_transient(failure.reason):
+            remaining = end - time.monotonic()
+            if remaining <= _TICK_SECONDS or not failures.is_transient(failure.reason):
                 break
             if attempt < self.policy.retries:
-                time.sleep(min(_BACKOFF_SECONDS * 2**attempt, left))
+                time.sleep(min(_BACKOFF_SECONDS * 2**attempt, remaining))
         if failure.reason == failures.TIMEOUT:
             failure = FetchError(failures.TIMEOUT, self._what_ended(timeout, end))
         raise failure
@@ -156,10 +156,10 @@ class _Timed:
     """Seconds for one operation."""
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        left = self.end - time.monotonic()
-        if left <= 0:
+        remaining = self.end - time.monotonic()
+        if remaining <= 0:
             raise TimeoutError("timed out")
-        self.settimeout(left if self.patience is None else min(self.patience, left))  # type: ignore[attr-defined]
+        self.settimeout(remaining if self.patience is None else min(self.patience, remaining))  # type: ignore[attr-defined]
         return super().recv_into(*args, **kwargs)  # type: ignore[misc]
 
 
@@ -191,20 +191,20 @@ class _GuardedTls(_Guarded, http.client.HTTPSConnection):
 
 def _connect(hop: _Hop, address: tuple[str, int], timeout: float, source: Any = None) -> socket.socket:
     host, port = address
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     if not _is_exempt(hop, host, port):
-        public = [info for info in found if is_public(str(info[4][0]))]
+        public = [info for info in addresses if is_public(str(info[4][0]))]
         if not public:
-            raise FetchError(failures.PRIVATE, f"{host} is {found[0][4][0]}; see download.private_addresses")
-        found = public
+            raise FetchError(failures.PRIVATE, f"{host} is {addresses[0][4][0]}; see download.private_addresses")
+        addresses = public
     failure: OSError = TimeoutError("timed out")
-    for family, kind, protocol, _, place in found:
-        left = hop.end - time.monotonic()
-        if left <= 0:
+    for family, kind, protocol, _, place in addresses:
+        remaining = hop.end - time.monotonic()
+        if remaining <= 0:
             break
         connection = _Socket(family, kind, protocol)
         connection.end, connection.patience = hop.end, timeout
-        connection.settimeout(min(timeout, left))
+        connection.settimeout(min(timeout, remaining))
         try:
             connection.connect(place)
             return connection

@@ -17,7 +17,7 @@ from clipn.errors import InvalidData, MissingInput
 
 
 class CaptionRows(Sequence[Row]):
-    """The rows of a captions file as `clipn.data.captions.prepare.prepare` writes it.
+    """The rows of a captions file as `clipn.data.captions.prepare.prepare_captions` writes it.
 
     Attributes:
         files: the local files that rows name, in order.

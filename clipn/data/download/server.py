@@ -61,7 +61,7 @@ class LoopbackServer:
         self._thread.join()
 
     def address(self, index: int) -> str:
-        """The http address of `files[index]`."""
+        """Return the http address of `files[index]`."""
         return f"http://{self.host_and_port}{self._path(index)}"
 
     @property
@@ -115,16 +115,16 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 30  # seconds for a client that stops reading
 
     def do_GET(self) -> None:
-        found = self.server.owner._find(self.path)
-        if isinstance(found, Path):
+        answer = self.server.owner._find(self.path)
+        if isinstance(answer, Path):
             try:
-                with found.open("rb") as content:
-                    self._head(HTTPStatus.OK, found.stat().st_size)
+                with answer.open("rb") as content:
+                    self._head(HTTPStatus.OK, answer.stat().st_size)
                     shutil.copyfileobj(content, self.wfile)
                 return
             except PermissionError:
-                found = HTTPStatus.FORBIDDEN
-        self._head(found, 0)
+                answer = HTTPStatus.FORBIDDEN
+        self._head(answer, 0)
 
     def _head(self, status: HTTPStatus, length: int) -> None:
         self.server.owner._count(status)

@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipn.data import images, manifest, tars
+from clipn.data import images, manifest, tars, verified
 from clipn.data.download import failures
 from clipn.data.manifest import Entry
 from clipn.errors import InvalidData
@@ -55,11 +55,11 @@ class Layout:
         return range(math.ceil(self.rows / self.samples_per_shard))
 
     def rows_of(self, shard: int) -> range:
-        """The rows' numbers in a shard."""
+        """Return the rows' numbers in a shard."""
         return range(self.rows)[shard * self.samples_per_shard : (shard + 1) * self.samples_per_shard]
 
     def key(self, row: int) -> str:
-        """The sample key of a row."""
+        """Return the sample key of a row."""
         digits = math.ceil(math.log10(self.samples_per_shard))
         shard, index = divmod(row, self.samples_per_shard)
         return f"{shard * 10**digits + index:0{_SHARD_DIGITS + digits}d}"
@@ -83,27 +83,27 @@ class Fetched:
 
 
 def name(shard: int) -> str:
-    """What the files of a shard are called, without suffix."""
+    """Return what the files of a shard are called, without suffix."""
     return f"{shard:0{_SHARD_DIGITS}d}"
 
 
 def is_done(raw: Path, shard: int) -> bool:
-    """Whether img2dataset thinks that a shard is done and skips it."""
+    """Return whether img2dataset thinks that a shard is done and skips it."""
     return _stats(raw, shard).is_file()
 
 
 def done(raw: Path) -> set[int]:
-    """The shards for which `is_done` holds."""
+    """Return the shards for which `is_done` holds."""
     return {int(file.name[:_SHARD_DIGITS]) for file in raw.glob("[0-9]" * _SHARD_DIGITS + "_stats.json")}
 
 
 def is_accepted(accepted: Path, shard: int) -> bool:
-    """Whether a shard passed `accept`."""
+    """Return whether a shard passed `accept`."""
     return all((accepted / f"{name(shard)}{suffix}").is_file() for suffix in (".tar", ".parquet"))
 
 
 def read_accepted(accepted: Path, shard: int) -> list[Entry]:
-    """The manifest entries of an accepted shard."""
+    """Return the manifest entries of an accepted shard."""
     return manifest.read(accepted / f"{name(shard)}.parquet")
 
 
@@ -201,15 +201,8 @@ def check(accepted: Path, shard: int) -> None:
 
 def _samples(accepted: Path, shard: int, entries: Mapping[str, Entry]) -> Iterator[tuple[str, tars.Sample]]:
     """The samples of an accepted tar, those of `entries` checked."""
-    missing = set(entries)
-    for key, sample in tars.read(accepted / f"{name(shard)}.tar"):
-        if key in entries:
-            missing.remove(key)
-            if entries[key].sha256 not in [hashlib.sha256(content).hexdigest() for content in sample.values()]:
-                raise InvalidData(f"{name(shard)}.tar: the image {key} is not the one in the manifest")
-        yield key, sample
-    if missing:
-        raise InvalidData(f"{name(shard)}.tar lacks {len(missing)} images of the manifest, the first {min(missing)}")
+    path = accepted / f"{name(shard)}.tar"
+    return verified.check(tars.read(path), entries, path.name)
 
 
 def _write(accepted: Path, shard: int, samples: Iterable[tuple[str, tars.Sample]], entries: Iterable[Entry]) -> None:
@@ -222,7 +215,7 @@ def _fetched(target: Target, record: dict[str, Any], picture: pa.Scalar, extensi
     row = target.row
 
     def sample() -> tars.Sample:
-        """The members that img2dataset itself writes to a webdataset: image, caption and details."""
+        """Return the members that img2dataset itself writes to a webdataset: image, caption and details."""
         text = json.dumps(record | {"url": row.url, "key": target.key}, ensure_ascii=False, indent=4)
         return {extension: picture.as_py(), "txt": row.caption.encode(), "json": text.encode()}
 

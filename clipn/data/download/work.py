@@ -106,7 +106,7 @@ class DownloadWork:
             progress(min((done + 1) * self.layout.samples_per_shard, len(self.rows)), len(self.rows))
 
     def missing(self) -> list[int]:
-        """The shards that have not been accepted."""
+        """Return the shards that have not been accepted."""
         return [shard for shard in self.layout.shards if not shards.is_accepted(self.accepted, shard)]
 
     def verify(self) -> None:
@@ -132,13 +132,13 @@ class DownloadWork:
         return len(done)
 
     def transient(self) -> list[int]:
-        """The rows of accepted shards that failed for a reason that may pass."""
-        found = []
+        """Return the rows of accepted shards that failed for a reason that may pass."""
+        rows = []
         for shard in set(self.layout.shards) - set(self.missing()):
             messages = self._part(shard)["error"].to_pylist()
             pairs = zip(self.layout.rows_of(shard), messages, strict=True)
-            found += [i for i, message in pairs if message is not None and _may_pass(message)]
-        return sorted(found)
+            rows += [i for i, message in pairs if message is not None and _may_pass(message)]
+        return sorted(rows)
 
     def begin_retry(self, links: Sequence[int], processes: int) -> Layout:
         """Make room for trying these rows again, in about as many shards as there are processes."""
@@ -158,13 +158,13 @@ class DownloadWork:
         shutil.rmtree(self.retry, ignore_errors=True)
 
     def tables(self) -> Iterator[pa.Table]:
-        """The parts of the manifest in order; rows of shards that are still missing are lost or corrupt."""
+        """Yield the parts of the manifest in order; rows of shards that are still missing are lost or corrupt."""
         missing = set(self.missing())
         for shard in self.layout.shards:
             yield self._missing_part(shard) if shard in missing else self._part(shard)
 
     def tars(self) -> list[Path]:
-        """The accepted tars in order."""
+        """Return the accepted tars in order."""
         missing = set(self.missing())
         return [self.accepted / f"{shards.name(shard)}.tar" for shard in self.layout.shards if shard not in missing]
 

@@ -73,13 +73,13 @@ def fetch(entry: Registered, cache: Path, progress: Progress = silent) -> list[P
         MissingInput: as `paths`, or the disk is too full.
         DownloadFailed: a file could not be fetched, or is not the registered one.
     """
-    found = paths(entry, cache)
+    files = paths(entry, cache)
     if entry.environment is None:
-        for file, path in zip(entry.files, found, strict=True):
+        for file, path in zip(entry.files, files, strict=True):
             _require_space(file, path)
             limit = file.bytes or MAX_BYTES
             fetch_file(file.address, path, md5=file.md5, sha256=file.sha256, max_bytes=limit, progress=progress)
-    return found
+    return files
 
 
 def _require_space(file: File, path: Path) -> None:
@@ -95,7 +95,7 @@ def _require_space(file: File, path: Path) -> None:
 
 
 def state(name: str, cache: Path = CACHE) -> State:
-    """Whether a set is here, here and found right by a check, could be fetched, or has to be obtained by hand."""
+    """Return whether a set is here, here and checked, could be fetched, or has to be obtained by hand."""
     entry = registered(name)
     try:
         files = paths(entry, cache)
@@ -144,20 +144,20 @@ def check(name: str, cache: Path = CACHE, *, decode: bool = False, progress: Pro
                 problems.append(f"{source.names[i]}: {error}")
             progress(i + 1, count)
     digests = {path.name: sha256(path) for path in files if path.is_file()}
-    found = Found(count, classes, problems, digests, _stamps(files))
-    write_json(_receipt(name, cache), asdict(found))
-    return found
+    result = Found(count, classes, problems, digests, _stamps(files))
+    write_json(_receipt(name, cache), asdict(result))
+    return result
 
 
 def request(entry: Registered, params: SetParams, world: WorldParams, files: Sequence[Path], scratch: Path) -> Request:
-    """What the reader of a registered set is asked for."""
+    """Return what the reader of a registered set is asked for."""
     first = files[0] if files else Path(params.path)
     return Request(params, world, first, scratch, entry.layout, tuple(files[1:]))
 
 
 def _differences(entry: Registered, images: int, classes: int) -> list[str]:
     pairs = (("images", images, entry.images), ("classes", classes, entry.classes))
-    return [f"{found} {what}, but the registry says {expected}" for what, found, expected in pairs if found != expected]
+    return [f"{count} {what}, but the registry says {expected}" for what, count, expected in pairs if count != expected]
 
 
 def _stamps(files: Sequence[Path]) -> list[list[Any]]:

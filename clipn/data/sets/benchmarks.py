@@ -63,7 +63,7 @@ def benchmark(name: str) -> Benchmark:
 
 
 def configuration(name: str) -> str:
-    """The Hydra file that brings a benchmark and its sets into a profile, as YAML.
+    """Return the Hydra file that brings a benchmark and its sets into a profile, as YAML.
 
     Raises:
         InvalidParams: as `benchmark`.
@@ -71,10 +71,10 @@ def configuration(name: str) -> str:
     entry = benchmark(name)
     lines = ["# @package _global_", f"# {entry.title[0].upper()}{entry.title[1:]}. From: {entry.source}.", "sets:"]
     for set_name in entry.sets:
-        found = registered(set_name)
-        labelled = "" if found.classes else ", labelled: false"
+        data_set = registered(set_name)
+        labelled = "" if data_set.classes else ", labelled: false"
         path = f"{FOLDER}/{set_name}.yaml"
-        lines.append(f"  {set_name}: {{reader: {found.reader}, path: {path}, registered: {set_name}{labelled}}}")
+        lines.append(f"  {set_name}: {{reader: {data_set.reader}, path: {path}, registered: {set_name}{labelled}}}")
     lines += ["", "benchmarks:", f"  {name}:", f"    id: {entry.id}", f"    ood: [{', '.join(entry.ood)}]"]
     lines += [f"    fit: {entry.fit}"] if entry.fit else []
     return "\n".join(lines) + "\n"
@@ -107,27 +107,27 @@ def leave_out(values: Mapping[str, Any], take: Take, cache: Path = archives.CACH
     changed: list[str] = []
     used: set[str] = set()
     for name, entry in values["benchmarks"].items():
-        left = [other for other in entry["ood"] if other not in absent]
+        remaining = [other for other in entry["ood"] if other not in absent]
         if entry["id"] in absent:
             gone[name] = absent[entry["id"]]
-        elif not left:
+        elif not remaining:
             gone[name] = absent[entry["ood"][0]]
         else:
-            used |= {entry["id"], *left, entry.get("fit")}
-            changed += [f"benchmarks.{name}.ood=[{','.join(left)}]"] if left != list(entry["ood"]) else []
+            used |= {entry["id"], *remaining, entry.get("fit")}
+            changed += [f"benchmarks.{name}.ood=[{','.join(remaining)}]"] if remaining != list(entry["ood"]) else []
             changed += [f"benchmarks.{name}.fit=null"] if entry.get("fit") in absent else []
     changed += [
         f"benchmarks.{name}.validation=null"
         for name, entry in values["benchmarks"].items()
         if name not in gone and entry.get("validation") in gone
     ]
-    asked: Sequence[str] = values["evaluate"]["benchmarks"]
-    if all(name in gone for name in asked):
-        raise InvalidParams(f"no benchmark is left: {'; '.join(f'{name} needs you to {gone[name]}' for name in asked)}")
+    names: Sequence[str] = values["evaluate"]["benchmarks"]
+    if all(name in gone for name in names):
+        raise InvalidParams(f"no benchmark is left: {'; '.join(f'{name} needs you to {gone[name]}' for name in names)}")
     for section in ("evaluate", "study", "attack", "robustness"):
-        asked = values.get(section, {}).get("benchmarks", [])
-        kept = [name for name in asked if name not in gone]
-        changed += [f"{section}.benchmarks=[{','.join(kept)}]"] if kept != list(asked) else []
+        names = values.get(section, {}).get("benchmarks", [])
+        kept = [name for name in names if name not in gone]
+        changed += [f"{section}.benchmarks=[{','.join(kept)}]"] if kept != list(names) else []
     elsewhere = set(_texts({key: value for key, value in values.items() if key not in ("sets", "benchmarks")}))
     for name in values["sets"]:
         lost = {key for key in gone if name in _sets(values["benchmarks"][key])}
@@ -154,7 +154,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def how_to_get(name: str, state: State) -> str:
-    """What a user can do about a set that is not here, in a few words."""
+    """Return what a user can do about a set that is not here, in a few words."""
     entry = registered(name)
     if state == "missing":
         return f"set {entry.environment} to the folder of {entry.title}"

@@ -22,6 +22,7 @@ from clipn.data.sets.registry import registered
 from clipn.errors import ClipnError, InvalidData, InvalidParams, MissingInput
 from clipn.utils.files import atomic_folder, sha256, write_json
 from clipn.utils.progress import Progress, silent
+from clipn.utils.sampling import evenly
 from clipn.utils.timing import Phases
 
 TAR = "images.tar"
@@ -32,7 +33,7 @@ BATCH = 32
 """Images held in memory at once."""
 
 
-def prepare(
+def prepare_set(
     name: str,
     params: SetParams,
     world: WorldParams,
@@ -64,7 +65,7 @@ def prepare(
         images and the seconds of each phase.
 
     Raises:
-        InvalidParams, MissingInput: as `check`.
+        InvalidParams, MissingInput: as `check_set`.
         DownloadFailed: a registered archive could not be fetched.
         InvalidData: no images, no class folders where classes are asked for, class names that do
             not fit, or too many unreadable images.
@@ -103,7 +104,7 @@ def prepare(
     return {"counts": counts, "origin": origin, "seconds": phases.seconds()}
 
 
-def check(name: str, params: SetParams) -> None:
+def check_set(name: str, params: SetParams) -> None:
     """Find what can be found without reading or fetching images.
 
     Raises:
@@ -188,8 +189,7 @@ def _layout(params: SetParams) -> str:
 def _selected(source: Source, params: SetParams) -> Source:
     """The images of the parts to take, spread evenly where there is a limit; without labels if they do not count."""
     there = _in_part(len(source.names), params.part)
-    count = min(len(there), params.limit or len(there))
-    kept = [there[i * len(there) // count] for i in range(count)]
+    kept = [there[i] for i in evenly(len(there), params.limit or len(there), "firsts")]
     return Source(
         names=[source.names[i] for i in kept],
         labels=[source.labels[i] if params.labelled else None for i in kept],

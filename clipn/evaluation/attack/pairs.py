@@ -13,11 +13,12 @@ from PIL import Image
 
 from clipn.data import tars
 from clipn.errors import InvalidData
-from clipn.features import crops, select
+from clipn.features import crops
 from clipn.features.crops import Crops
 from clipn.features.lookup import Images
 from clipn.models.backbone import Backbone
 from clipn.utils import contact_sheet
+from clipn.utils.sampling import evenly, shares, stream
 
 SHOWN = 10
 """Pairs in a picture."""
@@ -52,15 +53,15 @@ def draw(ood: Mapping[str, Sequence[str]], targets: Sequence[str], images: int, 
     Raises:
         InvalidData: there is no OOD image.
     """
-    counts = select.shares(images, [len(keys) for keys in ood.values()])
+    counts = shares(images, [len(keys) for keys in ood.values()])
     starts = [
         (name, keys[i])
         for (name, keys), count in zip(ood.items(), counts, strict=True)
-        for i in select.evenly(len(keys), count)
+        for i in evenly(len(keys), count)
     ]
     if not starts:
         raise InvalidData(f"the OOD sets {', '.join(ood)} give no images but duplicates, which overlap.leave_out drops")
-    rng = select.stream("targets", seed)
+    rng = stream("targets", seed)
     chosen = rng.choice(len(targets), size=len(starts), replace=len(starts) > len(targets))
     return [Pair(name, key, targets[i]) for (name, key), i in zip(starts, chosen, strict=True)]
 
@@ -106,7 +107,7 @@ def sheet(starts: Crops, moved: Crops, targets: Crops) -> Image.Image:
     """Draw up to `SHOWN` pairs as columns of start, moved, their amplified difference on grey, and target."""
     difference = amplification(starts, moved) * _difference(starts, moved) + GREY
     rows = (starts, moved, difference.clip(0, 255).astype(np.uint8), targets)
-    shown = select.evenly(len(starts), SHOWN)
+    shown = evenly(len(starts), SHOWN)
     tiles = [Image.fromarray(row[i]) for row in rows for i in shown]
     return contact_sheet.strip(tiles, len(shown), TILE, 4)
 

@@ -28,12 +28,13 @@ from torch import Tensor
 
 from clipn.config import AttackParams
 from clipn.errors import NonFinite
-from clipn.features import crops, select
+from clipn.features import crops
 from clipn.features.crops import Crops
 from clipn.models import image_tower
 from clipn.models.backbone import Backbone
 from clipn.utils import threads
 from clipn.utils.progress import Progress, silent
+from clipn.utils.sampling import stream
 
 PATCHY = 0.0
 """λ of patchy changes."""
@@ -147,7 +148,7 @@ def _start(pictures: Tensor, names: Sequence[str], params: AttackParams) -> Tens
     shape = pictures.shape[1:]
 
     def drawn(name: str) -> NDArray[np.float32]:
-        return select.stream("attack", params.seed, name).standard_normal(tuple(shape), np.float32)
+        return stream("attack", params.seed, name).standard_normal(tuple(shape), np.float32)
 
     noise = torch.from_numpy(np.stack([drawn(name) for name in names])).to(pictures.device)
     return noise.mul(params.start_noise).to(memory_format=torch.channels_last)

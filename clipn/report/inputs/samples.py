@@ -8,9 +8,10 @@ from pathlib import Path
 from PIL import Image
 
 from clipn import paths
-from clipn.data import images, manifest, tars
+from clipn.data import images, manifest, verified
 from clipn.errors import InvalidData
 from clipn.utils.files import read_json
+from clipn.utils.sampling import evenly
 
 
 @dataclass(frozen=True)
@@ -26,39 +27,25 @@ def read(root: Path, name: str, count: int) -> list[Sample]:
     Images that cannot be decoded are left out, as the features stage does.
 
     Raises:
-        MissingInput: the set's manifest does not exist.
-        InvalidData: the manifest or the tar is damaged, or holds no image that can be shown.
+        MissingInput: the set's manifest or tar does not exist.
+        InvalidData: the manifest or the tar is damaged, they do not agree, or no image can be shown.
     """
     folder = root / paths.SETS / name
     entries = [entry for entry in manifest.read(folder / "manifest.parquet") if entry.status == manifest.SUCCESS]
-    count = min(count, len(entries))
-    chosen = [entries[(2 * i + 1) * len(entries) // (2 * count)] for i in range(count)]
+    chosen = [entries[i] for i in evenly(len(entries), count, "middles")]
     classes = _class_names(folder / "classes.json")
-    content = _read_files(folder / "images.tar", {entry.key for entry in chosen})
+    content = {entry.key: data for entry, data in verified.read(folder / "images.tar", chosen)}
     samples = []
     for entry in chosen:
         try:
             image = images.decode(content[entry.key], images.MAX_PIXELS)
-        except (KeyError, InvalidData):
+        except InvalidData:
             continue
         label = -1 if entry.label is None else entry.label
         samples.append(Sample(image, classes[label] if 0 <= label < len(classes) else None))
     if not samples:
         raise InvalidData(f"{folder / 'images.tar'} has no image of the manifest that can be decoded; run 'dvc repro'")
     return samples
-
-
-def _read_files(path: Path, keys: set[str]) -> dict[str, bytes]:
-    """Return key → content of its image file."""
-    found: dict[str, bytes] = {}
-    for key, sample in tars.read(path):
-        if key in keys:
-            for extension, content in sample.items():
-                if f".{extension}" in images.SUFFIXES:
-                    found[key] = content
-            if len(found) == len(keys):
-                break
-    return found
 
 
 def _class_names(path: Path) -> list[str]:

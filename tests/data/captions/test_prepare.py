@@ -14,8 +14,7 @@ from PIL import Image
 
 from clipn.config import CaptionsParams, WorldParams
 from clipn.data import miniature
-from clipn.data.captions import prepare as captions
-from clipn.data.captions.prepare import check
+from clipn.data.captions.prepare import NOT_AN_IMAGE, _cc3m, check_captions, prepare_captions
 from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInput
 from clipn.utils.progress import Progress, silent
 
@@ -43,7 +42,7 @@ def state(path: Path) -> str:
 
 def prepare(params: CaptionsParams, world: WorldParams, out: Path, progress: Progress = silent) -> dict[str, Any]:
     """The stage with a cache beside its output."""
-    return captions.prepare(params, world, out, cache=out.parent / "cache", progress=progress)
+    return prepare_captions(params, world, out, cache=out.parent / "cache", progress=progress)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +70,7 @@ def test_corrupt_files_are_both_web_pages_and_cut_images(world: tuple[Path, Any,
     folder, _, _ = world
     corrupt = [f for f in (folder / "images").iterdir() if state(f) == "corrupt"]
     starts = {f.read_bytes()[:4] for f in corrupt}
-    assert starts == {b"\x89PNG", captions.NOT_AN_IMAGE[:4]}
+    assert starts == {b"\x89PNG", NOT_AN_IMAGE[:4]}
 
 
 def test_every_symbol_is_captioned_by_its_name_in_mixed_order(world: tuple[Path, Any, Any]) -> None:
@@ -102,7 +101,7 @@ def test_equal_params_give_equal_bytes_anywhere(world: tuple[Path, Any, Any], tm
 def test_another_seed_gives_other_pictures(world: tuple[Path, Any, Any], tmp_path: Path) -> None:
     prepare(SYMBOLS, WorldParams(image_size=24, noise=20.0, rotation=10.0, seed=4), tmp_path / "out")
     ours, theirs = content(tmp_path / "out"), content(world[0])
-    assert not set(ours.values()) & set(theirs.values()) - {captions.NOT_AN_IMAGE}
+    assert not set(ours.values()) & set(theirs.values()) - {NOT_AN_IMAGE}
 
 
 def test_limit_cuts_the_world_before_it_is_drawn(tmp_path: Path) -> None:
@@ -113,7 +112,7 @@ def test_limit_cuts_the_world_before_it_is_drawn(tmp_path: Path) -> None:
 
 def test_shares_of_more_than_one_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
     params = CaptionsParams("symbols", "x", "x", missing=0.5, corrupt=0.4, flaky=0.2)
-    for function in (lambda: check(params), lambda: prepare(params, WORLD, tmp_path / "out")):
+    for function in (lambda: check_captions(params), lambda: prepare(params, WORLD, tmp_path / "out")):
         with pytest.raises(InvalidParams, match=r"missing \+ corrupt \+ flaky is 1.1"):
             function()
     assert not (tmp_path / "out").exists()
@@ -165,7 +164,7 @@ def test_an_unusable_table_leaves_an_earlier_output_as_it_was(tmp_path: Path) ->
 
 def test_check_finds_a_missing_table(tmp_path: Path) -> None:
     with pytest.raises(MissingInput, match=r"gone\.csv"):
-        check(CaptionsParams("table", str(tmp_path / "gone.csv"), str(tmp_path)))
+        check_captions(CaptionsParams("table", str(tmp_path / "gone.csv"), str(tmp_path)))
 
 
 LIST = "a bus station\thttp://x/1\nsierra looked stunning\thttp://x/2\nbroken line\n"
@@ -176,7 +175,7 @@ def test_cc3m_from_a_copy_that_the_environment_names(tmp_path: Path, monkeypatch
     copy.write_text(LIST)
     monkeypatch.setenv("CLIPN_CC3M_TSV", str(copy))
     params = CaptionsParams("cc3m", "clipn/data/captions/cc3m.yaml", "clipn/data/captions/cc3m.yaml")
-    check(params)
+    check_captions(params)
     report = prepare(params, WORLD, tmp_path / "out")
     assert [(r["url"], r["caption"]) for r in read(tmp_path / "out")] == [
         ("http://x/1", "a bus station"),
@@ -185,7 +184,7 @@ def test_cc3m_from_a_copy_that_the_environment_names(tmp_path: Path, monkeypatch
     assert (report["counts"]["in"], report["counts"]["out"], report["counts"]["dropped"]["malformed"]) == (3, 2, 1)
     copy.unlink()
     with pytest.raises(MissingInput, match=r"CLIPN_CC3M_TSV names .*copy\.tsv, which does not exist"):
-        check(params)
+        check_captions(params)
 
 
 class _Site(BaseHTTPRequestHandler):
@@ -213,8 +212,8 @@ def site() -> Iterator[str]:
 def official(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The registry's entry, to be changed by the test."""
     monkeypatch.delenv("CLIPN_CC3M_TSV", raising=False)
-    entry = captions._cc3m()
-    monkeypatch.setattr(captions, "_cc3m", lambda: entry)
+    entry = _cc3m()
+    monkeypatch.setattr("clipn.data.captions.prepare._cc3m", lambda: entry)
     return entry
 
 

@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 from clipn.config import CaptionsParams, WorldParams
-from clipn.data import tars
-from clipn.data.captions import prepare as captions
-from clipn.data.captions import webdataset
+from clipn.data import tars, verified
+from clipn.data.captions.prepare import FILE_NAME, check_captions, prepare_captions
 from clipn.errors import InvalidData, MissingInput
 
 WORLD = WorldParams(image_size=16, noise=0, rotation=0, seed=0)
@@ -28,10 +27,10 @@ def image(i: int, kind: str = "JPEG") -> bytes:
 def prepare(source: str, path: Path, **options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The report and the rows of the captions stage."""
     params = CaptionsParams(source, str(path), str(path), **options)  # type: ignore[arg-type]
-    captions.check(params)
+    check_captions(params)
     out = path.parent / "captions-out"
-    report = captions.prepare(params, WORLD, out, cache=path.parent / "cache")
-    return report, pq.read_table(out / captions.FILE_NAME).to_pylist()
+    report = prepare_captions(params, WORLD, out, cache=path.parent / "cache")
+    return report, pq.read_table(out / FILE_NAME).to_pylist()
 
 
 @pytest.fixture
@@ -70,7 +69,7 @@ def test_tars_are_indexed(shards: Path) -> None:
     }
     for row, data in zip(rows, [image(0), image(1), image(9, "PNG")], strict=True):
         assert row["sha256"] == hashlib.sha256(data).hexdigest()
-        assert webdataset.read_image(row["archive"], row["offset"], row["size"], row["sha256"]) == data
+        assert verified.read_at(row["archive"], row["offset"], row["size"], row["sha256"]) == data
 
 
 def test_a_single_tar_a_pattern_and_a_limit(shards: Path) -> None:
@@ -86,8 +85,6 @@ def test_a_single_tar_a_pattern_and_a_limit(shards: Path) -> None:
     [
         ("webdataset", "nowhere", {}, r"nowhere does not exist"),
         ("webdataset", "tars", {"pattern": "*.tgz"}, r"tars has no file that matches captions\.pattern '\*\.tgz'"),
-        ("folder", "nowhere", {}, r"nowhere is no folder"),
-        ("folder", "tars", {}, r"tars has no image \(\.bmp"),
     ],
 )
 def test_sources_that_are_not_there(
@@ -130,29 +127,7 @@ def test_an_image_that_is_not_the_same_any_more(shards: Path) -> None:
     place = (row["archive"], row["offset"], row["size"], row["sha256"])
     tars.write(shards / "train-0000.tar", [("000", {"jpg": image(77), "txt": b"x"})])
     with pytest.raises(InvalidData, match="changed since the captions stage read it"):
-        webdataset.read_image(*place)
+        verified.read_at(*place)
     (shards / "train-0000.tar").unlink()
     with pytest.raises(MissingInput, match=r"train-0000\.tar cannot be read any more"):
-        webdataset.read_image(*place)
-
-
-def test_a_folder_of_images_with_captions_beside_them(tmp_path: Path) -> None:
-    folder = tmp_path / "pairs"
-    (folder / "deep").mkdir(parents=True)
-    (folder / ".hidden").mkdir()
-    for name in ("b.jpg", "deep/a.PNG", "alone.jpg", "blank.jpg", ".hidden/c.jpg"):
-        (folder / name).write_bytes(image(0))
-    (folder / "b.txt").write_text("\ufeffa bee\n", encoding="utf-8")
-    (folder / "deep/a.txt").write_text("an ant")
-    (folder / "blank.txt").write_text("\n")
-    (folder / ".hidden/c.txt").write_text("hidden")
-    report, rows = prepare("folder", folder)
-    assert [(row["url"], row["caption"]) for row in rows] == [
-        (str(folder / "b.jpg"), "a bee"),
-        (str(folder / "deep/a.PNG"), "an ant"),
-    ]
-    assert report["counts"] == {"in": 4, "out": 2, "dropped": {"without_caption": 1, "empty": 1}}
-    (folder / "b.txt").unlink()
-    (folder / "deep/a.txt").unlink()
-    with pytest.raises(InvalidData, match=r"no image in .* has a caption .*3 without caption, 1 empty"):
-        prepare("folder", folder)
+        verified.read_at(*place)

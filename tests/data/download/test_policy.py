@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
-from clipn.data.download import policy as fetch_policy
 from clipn.data.download.failures import FetchError
-from clipn.data.download.policy import FetchPolicy, PolicyOpener, is_public
+from clipn.data.download.policy import FetchPolicy, PolicyOpener, _Socket, is_public
 from tests.hostile import Answer, HostileServer, dripped, endless, in_turn, plain, sent
 
 POLICY = FetchPolicy(image_seconds=0.6, max_bytes=10**6, private_addresses=True)
@@ -190,12 +189,12 @@ def test_a_name_with_public_and_private_addresses_is_only_reached_at_the_public_
 ) -> None:
     asked: list[Any] = []
 
-    class Recorded(fetch_policy._Socket):
+    class Recorded(_Socket):
         def connect(self, place: Any) -> None:
             asked.append(place[0])
             raise ConnectionRefusedError
 
-    monkeypatch.setattr(fetch_policy, "_Socket", Recorded)
+    monkeypatch.setattr("clipn.data.download.policy._Socket", Recorded)
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 80)) for host in ("10.0.0.1", "8.8.8.8", "127.0.0.1")]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
     with pytest.raises(FetchError, match="no connection"):

@@ -23,7 +23,7 @@ from PIL import Image
 from clipn.config import SetParams, WorldParams
 from clipn.data import manifest, tars
 from clipn.data.sets import class_names, registry
-from clipn.data.sets import prepare as sets
+from clipn.data.sets.prepare import BATCH, check_set, prepare_set
 from clipn.data.sets.registry import File, Layout, Registered
 from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInput
 
@@ -48,7 +48,7 @@ def make_tar(path: Path, members: dict[str, bytes], mode: str = "w") -> Path:
 
 
 def prepare(params: SetParams, out: Path, *, max_pixels: int = 100, max_dropped: float = 0.0, **more: Any) -> Any:
-    return sets.prepare("mine", params, WORLD, out, max_pixels=max_pixels, max_dropped=max_dropped, **more)
+    return prepare_set("mine", params, WORLD, out, max_pixels=max_pixels, max_dropped=max_dropped, **more)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -83,11 +83,11 @@ def test_a_folder_becomes_tar_manifest_and_classes(tmp_path: Path) -> None:
 
 
 def test_more_images_than_one_batch_keep_their_order(tmp_path: Path) -> None:
-    images = {f"ant/{i:03d}.png": make_image() + bytes([i]) for i in range(2 * sets.BATCH + 3)}
+    images = {f"ant/{i:03d}.png": make_image() + bytes([i]) for i in range(2 * BATCH + 3)}
     prepare(SetParams("tar", str(make_tar(tmp_path / "x.tar", images))), tmp_path / "out")
     samples = list(tars.read(tmp_path / "out" / "images.tar"))
-    assert [sample["png"][-1] for _, sample in samples] == list(range(2 * sets.BATCH + 3))
-    assert [key for key, _ in samples] == [f"{i:08d}" for i in range(2 * sets.BATCH + 3)]
+    assert [sample["png"][-1] for _, sample in samples] == list(range(2 * BATCH + 3))
+    assert [key for key, _ in samples] == [f"{i:08d}" for i in range(2 * BATCH + 3)]
 
 
 def test_bad_images_are_dropped_with_their_reason_and_keep_their_number(tmp_path: Path) -> None:
@@ -289,14 +289,14 @@ def test_a_licensed_set_is_read_from_the_folder_that_the_environment_names(
         (tmp_path / "val" / folder / "x.JPEG").write_bytes(make_image("JPEG"))
     monkeypatch.setenv("CLIPN_IMAGENET", str(tmp_path / "val"))
     params = SetParams("folder", "-", registered="imagenet", limit=4)
-    sets.check("id", params)
+    check_set("id", params)
     report = prepare(params, tmp_path / "out")
     assert report["counts"] == {"in": 1000, "out": 4, "dropped": {"over_limit": 996}, "classes": 1000}
     assert str(tmp_path) not in json.dumps(report)
     assert json.loads((tmp_path / "out" / "classes.json").read_text())[1] == "goldfish"
     (tmp_path / "val" / "n01443537" / "x.JPEG").unlink()
     with pytest.raises(InvalidData, match=r"sets\.id: ImageNet-1K, .* has 1000 classes, but 999 are there; complete"):
-        sets.check("id", params)
+        check_set("id", params)
 
 
 def test_a_subset_is_read_from_the_same_folder_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,7 +305,7 @@ def test_a_subset_is_read_from_the_same_folder_and_named(tmp_path: Path, monkeyp
         (tmp_path / folder / "x.JPEG").write_bytes(make_image("JPEG"))
     monkeypatch.setenv("CLIPN_IMAGENET", str(tmp_path))
     params = SetParams("layout", "-", registered="imagenet30")
-    sets.check("id", params)
+    check_set("id", params)
     report = prepare(params, tmp_path / "out")
     assert (report["counts"]["in"], report["counts"]["classes"]) == (30, 30)
     assert json.loads((tmp_path / "out" / "classes.json").read_text())[:2] == ["stingray", "American alligator"]
@@ -318,10 +318,10 @@ def test_check_names_the_variable_of_a_licensed_set(monkeypatch: pytest.MonkeyPa
     params = SetParams("folder", "-", registered="imagenet")
     monkeypatch.delenv("CLIPN_IMAGENET", raising=False)
     with pytest.raises(MissingInput, match=r"sets\.id: ImageNet-1K.*image-net\.org.*variable is CLIPN_IMAGENET; it is"):
-        sets.check("id", params)
+        check_set("id", params)
     monkeypatch.setenv("CLIPN_IMAGENET", "/nowhere")
     with pytest.raises(MissingInput, match=r"sets\.id: /nowhere, which CLIPN_IMAGENET names, does not exist"):
-        sets.check("id", params)
+        check_set("id", params)
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ def test_check_finds_what_is_cheap_to_find(
     Path("full/ant/1.png").write_bytes(make_image())
     Path("two.txt").write_text("ant\nbee\n")
     with pytest.raises(error, match=rf"^sets\.mine: .*{problem}"):
-        sets.check("mine", params)
+        check_set("mine", params)
     with pytest.raises(error, match=rf"^sets\.mine: .*{problem}"):
         prepare(params, tmp_path / "out")
 
@@ -362,7 +362,7 @@ def test_good_sets_pass_the_check(tmp_path: Path) -> None:
         SetParams("webdataset", str(path)),
         SetParams("svhn", "-", registered="svhn"),
     ):
-        sets.check("mine", params)
+        check_set("mine", params)
 
 
 def test_the_stage_does_not_import_torch() -> None:

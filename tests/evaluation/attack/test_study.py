@@ -18,9 +18,10 @@ from clipn.data import tars
 from clipn.data.manifest import Entry
 from clipn.evaluation.attack import study
 from clipn.evaluation.attack.study import Attacked
-from clipn.features import encode
+from clipn.features.encode import encode
 from clipn.features.inputs import Inputs
 from clipn.features.lookup import Images
+from clipn.features.shards import describe
 from clipn.metrics.detection import auroc
 from clipn.models.backbone import Backbone
 from clipn.scores import Evidence
@@ -109,7 +110,7 @@ def encoded(clip: Backbone, files: list[bytes], takes: Kind) -> np.ndarray:
     """Saved pictures through the ordinary path of images."""
     pixels = torch.stack([clip.preprocess(Image.open(io.BytesIO(data))) for data in files])[:, None]
     inputs = Inputs([Entry(str(i), "") for i in range(len(files))], pixels, None, unreadable=0)
-    found = encode.encode(inputs, clip, encode.describe(clip, PARAMS, "evaluation"))()
+    found = encode(inputs, clip, describe(clip, PARAMS, "evaluation"))()
     assert found.pooled is not None
     stored = replace(found, image=found.image.astype(np.float16), pooled=found.pooled.astype(np.float16))
     return scores.features_of(stored, takes)

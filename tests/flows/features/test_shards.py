@@ -13,8 +13,8 @@ from prefect import flow
 
 from clipn.data import tars
 from clipn.errors import ClipnError
-from clipn.features import encode, store
-from clipn.features.encode import ShardReport, ShardTask, describe, plan
+from clipn.features import store
+from clipn.features.shards import ShardReport, ShardTask, describe, encode_shard, plan
 from clipn.features.store import FeatureStore
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
@@ -22,7 +22,7 @@ from clipn.training.pretrain import preprocess_cfg
 from flows.features import shards
 from flows.features.shards import encode_all
 from tests.conftest import TINY
-from tests.features.test_encode import PARAMS, folder_of, png
+from tests.features.test_shards import PARAMS, folder_of, png
 
 
 @pytest.fixture
@@ -65,7 +65,6 @@ def test_a_run_goes_on_where_the_last_one_failed(clip: Backbone, tmp_path: Path)
 def test_a_shard_that_failed_once_is_tried_again(
     clip: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encode_shard = encode.encode_shard
     tried = []
 
     def refused_once(task: ShardTask, *args: Any, **options: Any) -> ShardReport:
@@ -74,7 +73,7 @@ def test_a_shard_that_failed_once_is_tried_again(
             raise OSError("the disk is busy")
         return encode_shard(task, *args, **options)
 
-    monkeypatch.setattr(encode, "encode_shard", refused_once)
+    monkeypatch.setattr("clipn.features.shards.encode_shard", refused_once)
     monkeypatch.setattr(shards, "encode", shards.encode.with_options(retry_delay_seconds=0))
 
     @flow

@@ -26,7 +26,7 @@ from prefect.settings import PREFECT_API_URL
 from clipn.data import tars
 from clipn.data.download import download
 from clipn.errors import ClipnError
-from clipn.features.encode import ShardTask, describe, plan
+from clipn.features.shards import ShardTask, describe, plan
 from clipn.models import backbone
 from clipn.training import step_log
 from clipn.training.pretrain import preprocess_cfg
@@ -38,7 +38,7 @@ from flows.training import ray_trainer, trainer
 from tests.conftest import ROOT, TINY
 from tests.data.download.test_download import PARAMS as DOWNLOAD
 from tests.data.download.test_download import picture, write_captions
-from tests.features.test_encode import PARAMS, folder_of, png
+from tests.features.test_shards import PARAMS, folder_of, png
 from tests.flows.ray_cluster import LocalCluster, Node
 from tests.waiting import wait_until
 

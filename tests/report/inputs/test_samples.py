@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,14 @@ from clipn.data.manifest import Entry
 from clipn.errors import InvalidData, MissingInput
 from clipn.report.inputs import samples
 from clipn.utils.files import write_json
+
+
+def write_tar(folder: Path, images: dict[str, bytes]) -> list[Entry]:
+    """A tar and the manifest's rows of what it holds."""
+    tars.write(folder / "images.tar", [(key, {"png": data}) for key, data in images.items()])
+    return [
+        Entry(key, key, shard="images.tar", sha256=hashlib.sha256(data).hexdigest()) for key, data in images.items()
+    ]
 
 
 def test_images_are_spread_evenly_and_named(project: Path) -> None:
@@ -28,16 +37,15 @@ def test_set_without_classes_has_images_without_names(project: Path) -> None:
 
 def test_failed_and_damaged_images_are_left_out(project: Path) -> None:
     folder = project / "data/sets/cars"
-    good = dict(tars.read(folder / "images.tar"))["00000000"]
-    tars.write(folder / "images.tar", [("a", good), ("b", {"png": b"no image"}), ("d", good)])
-    entries = [Entry(key=key, url=key, shard="images.tar") for key in "abd"]
+    good = dict(tars.read(folder / "images.tar"))["00000000"]["png"]
+    entries = write_tar(folder, {"a": good, "b": b"no image", "d": good})
     manifest.write(folder / "manifest.parquet", [*entries, Entry(key="c", url="c", status="unreadable")])
     assert len(samples.read(project, "cars", 4)) == 2
 
 
 def test_nothing_to_show_is_an_error(project: Path) -> None:
     folder = project / "data/sets/cars"
-    tars.write(folder / "images.tar", [("00000000", {"png": b"no image"})])
+    manifest.write(folder / "manifest.parquet", write_tar(folder, {"00000000": b"no image"}))
     with pytest.raises(InvalidData, match=r"cars/images\.tar has no image"):
         samples.read(project, "cars", 2)
     manifest.write(folder / "manifest.parquet", [])
@@ -51,3 +59,10 @@ def test_missing_set_and_wrong_class_names_are_named(project: Path) -> None:
     write_json(project / "data/sets/cars/classes.json", {"0": "car"})
     with pytest.raises(InvalidData, match=r"cars/classes\.json"):
         samples.read(project, "cars", 1)
+
+
+def test_a_set_that_is_not_the_one_of_its_manifest_is_an_error(project: Path) -> None:
+    folder = project / "data/sets/cars"
+    write_tar(folder, {"00000000": b"another", "00000001": b"another"})
+    with pytest.raises(InvalidData, match=r"cars/images\.tar: the image 00000000 is not the one in the manifest"):
+        samples.read(project, "cars", 2)

@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TypeVar
 
 from clipn.data.sets.readers.base import readable
+from clipn.data.tars import check_size, require_end_mark
 from clipn.errors import InvalidData, MissingInput
 
-MAX_MEMBER_BYTES = 256 * 2**20
 MAX_MEMBERS = 500_000
 """The largest evaluation sets have 50,000 images, and the table of members is held in memory."""
 MAX_RATIO = 100
@@ -110,14 +110,11 @@ def _tar(handle: IO[bytes], path: Path) -> Archive:
             _check_count(count, path)
             if member.isreg() and not member.issparse():
                 _add(places, member.name, (member.offset_data, member.size), path)
-        # A tar that was cut between two members looks like a shorter one; only its end mark is missing.
-        handle.seek(tar.offset)
-        if handle.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise InvalidData(f"{path} is cut off: it lacks a tar's end mark. Fetch it again")
+        require_end_mark(handle, tar.offset, path)
 
     def read(name: str) -> bytes:
         offset, size = places[name]
-        _check_size(size)
+        check_size("the file", size)
         handle.seek(offset)
         return handle.read(size)
 
@@ -140,7 +137,7 @@ def _zip(container: zipfile.ZipFile, path: Path) -> Archive:
             _add(members, member.filename, member, path)
 
     def read(name: str) -> bytes:
-        _check_size(members[name].file_size)
+        check_size("the file", members[name].file_size)
         try:
             return container.read(members[name])
         except (*DAMAGED, RuntimeError, OSError) as error:  # the last two: encrypted, or a place before the start
@@ -152,11 +149,6 @@ def _zip(container: zipfile.ZipFile, path: Path) -> Archive:
 def _check_count(count: int, path: Path) -> None:
     if count > MAX_MEMBERS:
         raise InvalidData(f"{path} has more than {MAX_MEMBERS} members")
-
-
-def _check_size(size: int) -> None:
-    if size > MAX_MEMBER_BYTES:
-        raise InvalidData(f"the file has {size} bytes, limit {MAX_MEMBER_BYTES}")
 
 
 def _add(places: dict[str, Place], name: str, place: Place, path: Path) -> None:

@@ -70,14 +70,14 @@ Reader = Callable[[Request], AbstractContextManager[Source]]
 
 
 def is_image(name: str) -> bool:
-    """Whether a file name is that of an image, and not one that an operating system left behind."""
+    """Return whether a file name is that of an image, and not one that an operating system left behind."""
     path = PurePosixPath(name)
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
     return path.suffix.lower() in SUFFIXES and not hidden
 
 
 def readable(name: str) -> str:
-    """A file name whose undecodable bytes are written out, so that any text file can hold it."""
+    """Return a file name whose undecodable bytes are written out, so that any text file can hold it."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 

@@ -33,8 +33,8 @@ def open_cifar(request: Request) -> Iterator[Source]:
         if meta is None or not parts:
             raise InvalidData(f"{request.path} is not the binary version of CIFAR-10 or CIFAR-100")
         classes = content.read(files[meta]).decode("ascii", "replace").split()
-        found = {part: _records(request, part, content.read(files[part]), label_bytes) for part in parts}
-        records = np.concatenate(list(found.values()))
+        records_of = {part: _records(request, part, content.read(files[part]), label_bytes) for part in parts}
+        records = np.concatenate(list(records_of.values()))
         labels = [int(label) for label in records[:, label_bytes - 1]]
         if labels and max(labels) >= len(classes):
             where = ", ".join(parts)
@@ -43,7 +43,7 @@ def open_cifar(request: Request) -> Iterator[Source]:
         def read(i: int) -> bytes:
             return png(records[i, label_bytes:].reshape(3, SIDE, SIDE).transpose(1, 2, 0))
 
-        names = [f"{part}/{i:05d}" for part, rows in found.items() for i in range(len(rows))]
+        names = [f"{part}/{i:05d}" for part, rows in records_of.items() for i in range(len(rows))]
         yield Source(names, labels, classes, read)
 
 

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from clipn.data.sets.readers.archive import MAX_MEMBER_BYTES, Archive
+from clipn.data.sets.readers.archive import Archive
 from clipn.data.sets.readers.base import Request, Source, by_class_folder, is_image, readable
+from clipn.data.tars import check_size
 from clipn.errors import InvalidData, MissingInput
 
 
 def class_folders(path: Path) -> list[str]:
-    """Names of the folders directly below `path` that hold an image at any depth, sorted.
+    """Return names of the folders directly below `path` that hold an image at any depth, sorted.
 
     Raises:
         MissingInput: there is no such folder.
@@ -24,7 +25,7 @@ def class_folders(path: Path) -> list[str]:
 
 
 def opened(root: Path) -> Archive:
-    """The image files below a folder, as if they were in an archive.
+    """Return the image files below a folder, as if they were in an archive.
 
     Raises:
         MissingInput: there is no such folder.
@@ -35,9 +36,7 @@ def opened(root: Path) -> Archive:
     def read(name: str) -> bytes:
         path = root / files[name]
         try:
-            size = path.stat().st_size
-            if size > MAX_MEMBER_BYTES:
-                raise InvalidData(f"the file has {size} bytes, limit {MAX_MEMBER_BYTES}")
+            check_size("the file", path.stat().st_size)
             return path.read_bytes()
         except OSError as error:
             raise InvalidData(f"cannot be read: {error.strerror}") from error

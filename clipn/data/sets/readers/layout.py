@@ -23,19 +23,19 @@ def open_layout(request: Request) -> Iterator[Source]:
     """As `clipn.data.sets.registry.Layout` says. Classes are in sorted order, numbers by value."""
     with ExitStack() as stack:
         content = stack.enter_context(_opened(request.path, request.scratch))
-        found = _images(content, request)
+        rows = _images(content, request)
         for table in request.layout.tables:
             lines, origin = _lines(table, content, request, stack)
-            found = tables.join(
-                found, tables.rows(lines, table.columns, origin), f"{request.path}: {origin}", complete=table.complete
+            rows = tables.join(
+                rows, tables.rows(lines, table.columns, origin), f"{request.path}: {origin}", complete=table.complete
             )
-        if not found:
+        if not rows:
             raise InvalidData(f"{request.path}: no image is on all of its lists; is this the right archive?")
-        names = [row[FILE] for row in found]
+        names = [row[FILE] for row in rows]
         classes: Sequence[str] = []
         labels: Sequence[int | None] = [None] * len(names)
         if request.params.labelled:
-            classes, labels = _classes(found)
+            classes, labels = _classes(rows)
         yield Source(names, labels, classes, lambda i: content.read(names[i]))
 
 
@@ -51,14 +51,14 @@ def _opened(path: Path, scratch: Path) -> Iterator[Archive]:
 def _images(content: Archive, request: Request) -> list[Row]:
     prefix = f"{request.prefix}/" if request.prefix else ""
     pattern = re.compile(request.layout.images)
-    found: list[Row] = []
+    rows: list[Row] = []
     for name in content.names:
         if is_image(name) and name.startswith(prefix) and (match := pattern.fullmatch(name.removeprefix(prefix))):
-            found.append({FILE: name, **match.groupdict()})
-    if not found:
+            rows.append({FILE: name, **match.groupdict()})
+    if not rows:
         first = f"; its first file is {content.names[0]!r}" if content.names else ""
         raise InvalidData(f"{request.path} has no image of the form {prefix}{request.layout.images}{first}")
-    return found
+    return rows
 
 
 def _lines(table: Table, content: Archive, request: Request, stack: ExitStack) -> tuple[Sequence[str], str]:
@@ -81,9 +81,9 @@ def _lines(table: Table, content: Archive, request: Request, stack: ExitStack) -
     return tables.text_lines(data, origin), origin
 
 
-def _classes(found: Sequence[Row]) -> tuple[list[str], list[int]]:
+def _classes(rows: Sequence[Row]) -> tuple[list[str], list[int]]:
     """What the classes are called, and the class index of each image."""
-    names = {row["class"]: row.get("name", row["class"]) for row in found}
+    names = {row["class"]: row.get("name", row["class"]) for row in rows}
     order = sorted(names, key=lambda key: (int(key), "") if key.isdecimal() else (0, key))
     index = {key: i for i, key in enumerate(order)}
-    return [names[key] for key in order], [index[row["class"]] for row in found]
+    return [names[key] for key in order], [index[row["class"]] for row in rows]

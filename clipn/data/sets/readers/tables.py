@@ -15,7 +15,7 @@ Row = Mapping[str, str]
 
 
 def rows(lines: Iterable[str], columns: str, origin: str) -> list[Row]:
-    """The named groups of every line that `columns` matches as a whole; other lines are no rows.
+    """Return the named groups of every line that `columns` matches as a whole; other lines are no rows.
 
     Args:
         lines: with or without line ends.
@@ -27,10 +27,10 @@ def rows(lines: Iterable[str], columns: str, origin: str) -> list[Row]:
     """
     pattern = re.compile(columns)
     matches = (pattern.fullmatch(line.rstrip()) for line in lines)
-    found: list[Row] = [match.groupdict() for match in matches if match]
-    if not found:
+    rows: list[Row] = [match.groupdict() for match in matches if match]
+    if not rows:
         raise InvalidData(f"{origin} has no line of the form {columns}; is this the right file?")
-    return found
+    return rows
 
 
 def join(images: Sequence[Row], table: Sequence[Row], origin: str, *, complete: bool) -> list[Row]:

@@ -7,29 +7,30 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from clipn.data.images import SUFFIXES
+from clipn.data import tars
 from clipn.data.sets.readers import archive
 from clipn.data.sets.readers.archive import Archive
 from clipn.data.sets.readers.base import Request, Source, is_image
+from clipn.data.verified import image_of
 from clipn.errors import InvalidData, MissingInput
 
 Label = int | str
 
 
 def shards(path: Path) -> list[Path]:
-    """The shards of one tar, a folder of tars or a glob pattern, sorted.
+    """Return the shards of one tar, a folder of tars or a glob pattern, sorted.
 
     Raises:
         MissingInput: there are none.
     """
     if path.is_dir():
-        found = sorted(path.glob("*.tar"))
+        matches = sorted(path.glob("*.tar"))
     else:
         top = Path(path.anchor)
-        found = [path] if path.is_file() else sorted(top.glob(str(path.relative_to(top))))
-    if not found:
+        matches = [path] if path.is_file() else sorted(top.glob(str(path.relative_to(top))))
+    if not matches:
         raise MissingInput(f"{path} is no tar, no folder of tars and matches none; correct the set's path")
-    return found
+    return matches
 
 
 @contextmanager
@@ -38,27 +39,29 @@ def open_webdataset(request: Request) -> Iterator[Source]:
     with ExitStack() as stack:
         places: list[tuple[Archive, str]] = []
         names: list[str] = []
-        found: list[Label | None] = []
+        given: list[Label | None] = []
         for tar in shards(request.path):
             content = stack.enter_context(archive.opened(tar, request.scratch))
-            for image, rest in _samples(content):
+            for image, rest in _samples(content, str(tar)):
                 places.append((content, image))
                 names.append(f"{tar.name}/{image}")
-                found.append(_label(content, rest, names[-1]) if request.params.labelled else None)
-        labels, classes = _numbered(found, request.path) if request.params.labelled else ([None] * len(found), [])
+                given.append(_label(content, rest, names[-1]) if request.params.labelled else None)
+        labels, classes = _numbered(given, request.path) if request.params.labelled else ([None] * len(given), [])
         yield Source(names, labels, classes, lambda i: places[i][0].read(places[i][1]))
 
 
-def _samples(content: Archive) -> Iterator[tuple[str, dict[str, str]]]:
-    """For each key with an image: the image's name, and extension → name of the key's other files."""
-    samples: dict[str, dict[str, str]] = {}
+def _samples(content: Archive, origin: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """For each key with an image: the image's name, and extension → name of the key's files.
+
+    webdataset groups names instead of contents here, so that no image is read before it is chosen. An
+    archive lists its files sorted by folder and name; files of one key need not follow each other in it.
+    """
+    ranks: dict[str, int] = {}
     for name in content.names:
-        folder, _, file = name.rpartition("/")
-        stem, _, extension = file.partition(".")
-        samples.setdefault(f"{folder}/{stem}", {})[extension.lower()] = name
-    for members in samples.values():
-        # `KEY.mask.png` belongs to the sample too, but is not its image.
-        image = next((name for extension, name in members.items() if f".{extension}" in SUFFIXES), None)
+        ranks.setdefault(tars.split(name)[0], len(ranks))
+    names = sorted(content.names, key=lambda name: ranks[tars.split(name)[0]])
+    for _, members in tars.group(((name, name) for name in names), origin):
+        image = image_of(members)
         if image is not None and is_image(image):
             yield image, members
 

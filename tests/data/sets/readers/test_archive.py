@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from clipn.data import tars
 from clipn.data.sets.readers import archive
 from clipn.errors import InvalidData, MissingInput
 from tests.data.sets.readers.conftest import make_tar, make_zip
@@ -74,7 +75,7 @@ def test_a_name_that_appears_twice_is_refused(tmp_path: Path, kind: str) -> None
 def test_limits_of_size_and_number(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make(kind, tmp_path / "x", FILES)
     with monkeypatch.context() as patch, archive.opened(path, tmp_path) as content:
-        patch.setattr(archive, "MAX_MEMBER_BYTES", 4)
+        patch.setattr(tars, "MAX_MEMBER_BYTES", 4)
         assert content.read("b/2") == b"two"  # what nobody reads may be as large as it likes
         with pytest.raises(InvalidData, match="the file has 5 bytes, limit 4"):
             content.read("a-c/3")

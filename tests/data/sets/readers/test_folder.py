@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from clipn.data.sets.readers import Request, folder
+from clipn.data import tars
+from clipn.data.sets.readers import Request
 from clipn.data.sets.readers.folder import class_folders, open_folder
 from clipn.errors import InvalidData, MissingInput
 from tests.data.sets.readers.conftest import make_image
@@ -59,7 +60,7 @@ def test_a_file_that_cannot_be_read_is_an_error_of_that_file(
     with open_folder(make_request("folder", root)) as source:
         with pytest.raises(InvalidData, match="cannot be read: No such file"):
             source.read(2)
-        monkeypatch.setattr(folder, "MAX_MEMBER_BYTES", 5)
+        monkeypatch.setattr(tars, "MAX_MEMBER_BYTES", 5)
         with pytest.raises(InvalidData, match="bytes, limit 5"):
             source.read(0)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipn.data.sets.readers import READERS, Request, Source, archive
+from clipn.data import tars
+from clipn.data.sets.readers import READERS, Request, Source
 from clipn.data.sets.readers.stl10 import SIDE
 from clipn.errors import InvalidData
 from tests.data.sets.readers.conftest import make_tar, pixels
@@ -30,7 +31,7 @@ def read(tmp_path: Path, make_request: Callable[..., Request], changes: dict[str
 def test_test_images_are_turned_the_right_way(
     tmp_path: Path, make_request: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 100_000)  # the unlabelled images are beyond the real limit too
+    monkeypatch.setattr(tars, "MAX_MEMBER_BYTES", 100_000)  # the unlabelled images are beyond the real limit too
     source = read(tmp_path, make_request, {})
     assert (list(source.labels), list(source.classes)) == ([1, 0, 1], ["airplane", "bird"])
     assert list(source.names) == ["test_X.bin/00000", "test_X.bin/00001", "test_X.bin/00002"]

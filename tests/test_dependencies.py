@@ -1,0 +1,77 @@
+"""The library needs nothing but what `[project] dependencies` names: the pipeline's packages are an extra."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CHILD_OF_IMG2DATASET = ROOT / "clipn/data/download/downloader.py"
+"""Only the process that img2dataset runs in imports it; a subclass of img2dataset's needs it at once."""
+
+
+def distributions(requirements: Iterable[str]) -> set[str]:
+    return {normalised(re.split(r"[^\w.-]", requirement, maxsplit=1)[0]) for requirement in requirements}
+
+
+def normalised(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def imported(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Yield the third-party packages that some statements import."""
+    for node in nodes:
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names = [node.module]
+        for name in names:
+            package = name.partition(".")[0]
+            if package not in sys.stdlib_module_names and package != "clipn":
+                yield package
+
+
+def packages(at_module_level: bool) -> dict[str, set[str]]:
+    """Return the packages that `clipn/` imports, and the files that do so."""
+    files: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "clipn").rglob("*.py")):
+        if at_module_level and path == CHILD_OF_IMG2DATASET:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for package in imported(tree.body if at_module_level else ast.walk(tree)):
+            files.setdefault(package, set()).add(str(path.relative_to(ROOT)))
+    return files
+
+
+@pytest.mark.parametrize(
+    ("at_module_level", "allowed"),
+    [
+        (True, PROJECT["dependencies"]),
+        (False, [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["pipeline"]]),
+    ],
+    ids=["module", "anywhere"],
+)
+def test_what_the_library_imports_is_declared(at_module_level: bool, allowed: list[str]) -> None:
+    of_package = packages_distributions()
+    undeclared = {
+        package: files
+        for package, files in packages(at_module_level).items()
+        if not {normalised(name) for name in of_package.get(package, [package])} & distributions(allowed)
+    }
+    assert not undeclared
+
+
+def test_the_pipeline_is_an_extra() -> None:
+    pipeline = distributions(PROJECT["optional-dependencies"]["pipeline"])
+    assert {"prefect", "dvc", "dvclive", "hydra-core", "img2dataset"} <= pipeline
+    assert not pipeline & distributions(PROJECT["dependencies"])

@@ -13,7 +13,10 @@ import pytest
 
 from tests.conftest import ROOT
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+IN_FUNCTIONS = ["hydra-core", "omegaconf", "img2dataset"]
+"""Of the extra `pipeline`: what functions may import, which say how to install it where it is missing."""
 CHILD_OF_IMG2DATASET = ROOT / "clipn/data/download/downloader.py"
 """Only the process that img2dataset runs in imports it; a subclass of img2dataset's needs it at once."""
 
@@ -56,7 +59,7 @@ def packages(at_module_level: bool) -> dict[str, set[str]]:
     ("at_module_level", "allowed"),
     [
         (True, PROJECT["dependencies"]),
-        (False, [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["pipeline"]]),
+        (False, [*PROJECT["dependencies"], *IN_FUNCTIONS]),
     ],
     ids=["module", "anywhere"],
 )
@@ -72,5 +75,13 @@ def test_what_the_library_imports_is_declared(at_module_level: bool, allowed: li
 
 def test_the_pipeline_is_an_extra() -> None:
     pipeline = distributions(PROJECT["optional-dependencies"]["pipeline"])
-    assert {"prefect", "dvc", "dvclive", "hydra-core", "img2dataset"} <= pipeline
+    assert {"prefect", "dvc", "dvclive", *IN_FUNCTIONS} <= pipeline
     assert not pipeline & distributions(PROJECT["dependencies"])
+
+
+def test_files_that_the_code_reads_are_in_the_wheel() -> None:
+    package = ROOT / "clipn"
+    files = {path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["clipn"]
+    packed = {path for pattern in patterns for path in package.glob(pattern)}
+    assert {path.name for path in files - packed} == {"README.md"}

@@ -8,9 +8,13 @@ import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import pytest
 
+from clipn.data.download import crawl
+from clipn.data.download.policy import FetchPolicy
+from clipn.errors import MissingInput
 from tests.conftest import ROOT
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -77,6 +81,14 @@ def test_the_pipeline_is_an_extra() -> None:
     pipeline = distributions(PROJECT["optional-dependencies"]["pipeline"])
     assert {"prefect", "dvc", "dvclive", *IN_FUNCTIONS} <= pipeline
     assert not pipeline & distributions(PROJECT["dependencies"])
+
+
+def test_a_missing_part_of_the_pipeline_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crawl, "find_spec", lambda name: None)
+    policy = FetchPolicy(image_seconds=9, max_bytes=9)
+    with pytest.raises(MissingInput, match=r"img2dataset, .*, is not installed: pip install 'clipn\[pipeline\]'"):
+        crawl.run({}, policy, tmp_path, shard_seconds=1, deadline_seconds=1, tick=lambda: 0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_files_that_the_code_reads_are_in_the_wheel() -> None:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from clipn.features.store import FeatureStore
     from clipn.models.no_encoder import NoTextEncoder
 
+    __version__: str
+
 # Loaded on first use: torch takes seconds to import, and many commands and stages do not need it.
 _HOMES = {
     "Detection": "clipn.detector",
@@ -18,10 +20,14 @@ _HOMES = {
     "NoTextEncoder": "clipn.models.no_encoder",
 }
 
-__all__ = ["Detection", "Detector", "FeatureStore", "NoTextEncoder"]
+__all__ = ["Detection", "Detector", "FeatureStore", "NoTextEncoder", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name == "__version__":
+        from importlib.metadata import version  # slow to import, and rarely needed
+
+        return version("clipn")
     raise AttributeError(f"module 'clipn' has no attribute {name!r}")

@@ -17,6 +17,8 @@ SCORES = Path("data/scores")
 WORK = Path("data/work")
 """Unfinished work that a later run goes on with; not an output of any stage, so DVC leaves it alone."""
 MODELS = Path("models/clipn")
+IMPORTED = Path("models/imported")
+"""Models that `clipn import-checkpoint` took over."""
 METRICS = Path("reports/metrics")
 OVERLAPS = Path("reports/overlap")
 STUDIES = Path("reports/study")

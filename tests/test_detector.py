@@ -1,8 +1,7 @@
-"""The detector as a user holds it, and the command over it."""
+"""The detector as a user holds it."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +11,7 @@ import torch
 from PIL import Image
 
 from clipn import Detector
-from clipn.cli import main
 from clipn.errors import BackboneMismatch, InvalidData, InvalidParams
-from clipn.features.rows import FeatureMeta
-from clipn.features.store import write_index
-from clipn.features.writer import write_shard
 from clipn.models import backbone, no_encoder
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.prompts.class_features import class_evidence, sentences
@@ -112,74 +107,3 @@ def test_model_and_backbone_have_to_belong_together(folders: tuple[Path, Path], 
         Detector.load(*folders, [])
     with pytest.raises(InvalidParams, match="unknown template set 'poems'"):
         Detector.load(*folders, CLASSES, template_set="poems")
-
-
-def detect(folders: tuple[Path, Path], *arguments: str) -> None:
-    main.main(["detect", "--model", str(folders[0]), "--backbone", str(folders[1]), *arguments])
-
-
-def test_the_command_prints_a_row_for_each_image(
-    folders: tuple[Path, Path], images: list[Image.Image], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "photos").mkdir()
-    for i, image in enumerate(images[:3]):
-        image.save(tmp_path / f"photos/{i}.png")
-    detect(folders, str(tmp_path / "photos"), "--classes", "sun, cloud", "--format", "json")
-    rows = json.loads(capsys.readouterr().out)
-    assert [Path(row["image"]).name for row in rows] == ["0.png", "1.png", "2.png"]
-    assert {row["label"] for row in rows} <= {"sun", "cloud"}
-    detect(folders, str(tmp_path / "photos/0.png"), "--classes", "sun,cloud", "--score", "MCM",
-           "--calibrate", str(tmp_path / "photos"))  # fmt: skip
-    assert "1 images" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [("missing.png", None, "missing.png does not exist"), ("text.png", b"hello", "text.png: not an image")],
-)
-def test_the_command_names_the_file_that_is_wrong(
-    folders: tuple[Path, Path], tmp_path: Path, name: str, content: bytes | None, message: str
-) -> None:
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(SystemExit, match=message):
-        detect(folders, str(tmp_path / name), "--classes", "sun,cloud")
-
-
-def test_a_score_that_needs_known_images_asks_for_them(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
-    with pytest.raises(SystemExit, match="1-NN needs in-distribution images; name a set of them with --fit"):
-        detect(folders, str(tmp_path / "a.png"), "--classes", "sun,cloud", "--score", "1-NN")
-
-
-def test_known_images_come_from_a_set_that_went_through(
-    folders: tuple[Path, Path],
-    images: list[Image.Image],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    batch = Detector.load(*folders, CLASSES, template_set="simple").features(images)
-    clip = backbone.load(folders[1])
-    assert batch.pooled is not None
-    meta = FeatureMeta(
-        dim=batch.image.shape[1],
-        backbone=clip.fingerprint,
-        preprocess="",
-        logit_scale=1.0,
-        kind="evaluation",
-        classes=tuple(CLASSES),
-        pooled=batch.pooled.shape[1],
-    )
-    shard = Path("data/features/sets/known/0.parquet")
-    with write_shard(shard, meta) as writer:
-        writer.append(replace(batch, label=np.arange(20, dtype=np.int32) % 3))
-    write_index(shard.parent, [shard])
-    Path("photos").mkdir()
-    images[0].save("photos/a.png")
-    known = ["--fit", "known", "--score", "Mahalanobis", "--calibrate", "photos"]
-    detect(folders, "photos", "--classes", "sun,cloud,umbrella", *known)
-    assert "0 of 1 images belong to none of 3 classes" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="Mahalanobis learns the classes of 'known', but other ones are asked for"):
-        detect(folders, "photos", "--classes", "sun,cloud", *known)

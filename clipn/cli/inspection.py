@@ -1,4 +1,4 @@
-"""What a file of the project holds, in words."""
+"""What `clipn inspect` prints: the content of a file of the project, in words."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHOWN = 5
 
 
 def describe(path: str | Path, verify: bool = False) -> Iterator[str]:
-    """Lines about a feature store, a feature shard, a manifest or any other Parquet file.
+    """Yield lines about a feature store, a feature shard, a manifest or any other Parquet file.
 
     Args:
         path: file, or folder of a feature store.
@@ -65,7 +65,7 @@ def describe(path: str | Path, verify: bool = False) -> Iterator[str]:
 
 
 def _details(path: Path, file: pq.ParquetFile) -> tuple[str, Iterator[str]]:
-    """What kind of Parquet file this is, and lines that only this kind has."""
+    """Return the kind of a Parquet file, and lines that only this kind has."""
     if store.METADATA_KEY in (file.schema_arrow.metadata or {}):
         meta = store.read_meta(path)
         return "feature shard", iter([*_meta(meta), *_rows([path], meta)])
@@ -86,7 +86,7 @@ def _meta(meta: FeatureMeta) -> Iterator[str]:
 
 
 def _rows(shards: Sequence[Path], meta: FeatureMeta) -> Iterator[str]:
-    """The first keys, and how the labels or the lengths of captions are spread."""
+    """Yield the first keys, and how the labels or the lengths of captions are spread."""
     try:
         keys = next((file.column(0) for file in _columns(shards, "key") if file.num_rows), pa.chunked_array([[]]))
         yield f"  keys: {_some(keys[: SHOWN + 1].to_pylist())}"

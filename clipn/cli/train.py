@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -11,127 +10,115 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+import typer
 
-from clipn.project.params import read_params
-from clipn.training.step_log import Step
+from clipn import paths
+from clipn.cli import options
+
+if TYPE_CHECKING:
+    from clipn.training.step_log import Step
 
 GRACE_SECONDS = 60
 """From the parent's end to this process's, for a last checkpoint."""
 
+app = typer.Typer()
 
-def add(commands: Any) -> None:
-    """Add the command to the parser's subcommands."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "train",
-        help="train the no encoder on cached features, without DVC and Prefect; also under torchrun",
-        description="Goes on from its last checkpoint if it was interrupted. On several processes: "
-        "torchrun --standalone --nproc-per-node 4 -m clipn train SEED",
+
+@app.command(
+    epilog=options.examples(
+        "clipn train 0",
+        "torchrun --standalone --nproc-per-node 4 -m clipn train 0 --device cuda",
     )
-    parser.add_argument("seed", type=int, help="decides the order of the data and what is drawn")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="default: %(default)s")
-    parser.add_argument("--backbone", type=Path, default=Path("data/backbone"), help="default: %(default)s")
-    parser.add_argument("--features", type=Path, default=Path("data/features/train"), help="default: %(default)s")
-    parser.add_argument(
-        "--set-features", type=Path, default=Path("data/features/sets"), metavar="FOLDER", help="default: %(default)s"
-    )
-    parser.add_argument("--out", type=Path, help="folder of the model; default: models/clipn/seed-SEED")
-    parser.add_argument("--work", type=Path, help="checkpoints and steps.csv; default: data/work/train/seed-SEED")
-    parser.add_argument("--device", help="default: cuda if there is one, else cpu")
-    parser.add_argument(
-        "--checkpoint-seconds", type=float, default=300, metavar="S", help="between checkpoints; default: %(default)s"
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress on the terminal")
-    parser.add_argument("--end-with-parent", action="store_true", help="stop when standard input closes")
-    parser.set_defaults(run=run)
+)
+def train(
+    seed: Annotated[int, typer.Argument(help="Decides the order of the data and what is drawn.")],
+    params: Annotated[Path, typer.Option(help="File of parameters.")] = Path("params.yaml"),
+    backbone: Annotated[Path, typer.Option(help="Folder of the frozen CLIP.")] = paths.BACKBONE,
+    features: Annotated[Path, typer.Option(help="Feature store of the training pairs.")] = paths.TRAIN_FEATURES,
+    set_features: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Feature stores of the sets in train.check.")
+    ] = paths.SET_FEATURES,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the model.", show_default="models/clipn/seed-SEED")
+    ] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="Checkpoints and steps.csv.", show_default="data/work/train/seed-SEED")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where to train.", show_default="cuda if there is one, else cpu")
+    ] = None,
+    checkpoint_seconds: Annotated[float, typer.Option(metavar="S", help="Time between checkpoints.")] = 300,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on the terminal.")] = False,
+    end_with_parent: Annotated[
+        bool, typer.Option("--end-with-parent", help="Stop when standard input closes.")
+    ] = False,
+) -> None:
+    """Train the "No" text encoder on cached features.
 
+    Needs neither DVC nor Prefect, and also runs under torchrun. Goes on from its last checkpoint if it was
+    interrupted. SIGINT and SIGTERM stop after the step under way, with a checkpoint.
+    """
+    import torch  # takes seconds, which the help need not wait for
 
-def run(options: argparse.Namespace) -> None:
-    """Train; SIGINT and SIGTERM stop after the step under way, with a checkpoint."""
-    import torch  # takes seconds, which the other commands need not wait for
-
+    from clipn.cli.progress import TrainingBar
+    from clipn.project.params import read_params
     from clipn.training import distributed
     from clipn.training import run as training
 
-    params = read_params(options.params).train
+    parameters = read_params(params).train
     job = training.Job(
-        seed=options.seed,
-        params=params,
-        backbone=options.backbone,
-        features=options.features,
-        known=options.set_features / params.check.id,
-        unknown=options.set_features / params.check.ood,
-        out=options.out or Path(f"models/clipn/seed-{options.seed}"),
-        work=options.work or Path(f"data/work/train/seed-{options.seed}"),
-        checkpoint_seconds=options.checkpoint_seconds,
+        seed=seed,
+        params=parameters,
+        backbone=backbone,
+        features=features,
+        known=set_features / parameters.check.id,
+        unknown=set_features / parameters.check.ood,
+        out=out or paths.model(seed),
+        work=work or paths.work_of_training(seed),
+        checkpoint_seconds=checkpoint_seconds,
     )
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     stop = threading.Event()
-    if options.end_with_parent:
+    if end_with_parent:
         threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
-    with _signals(stop), distributed.joined(device) as group:
-        shown = _Shown() if group.leads and not options.quiet else None
-        with shown or nullcontext():
+    with (
+        _stop_on_signals(stop),
+        distributed.joined(device or ("cuda" if torch.cuda.is_available() else "cpu")) as group,
+    ):
+        bar = TrainingBar() if group.leads and not quiet else None
+        with bar or nullcontext():
             training.run(
-                job, group, on_step=shown or _unseen, warn=_warn if group.leads else _unheard, stop=stop.is_set
+                job,
+                group,
+                on_step=bar or _show_no_step,
+                warn=_warn if group.leads else _warn_on_rank_0_only,
+                stop=stop.is_set,
             )
 
 
-class _Shown:
-    """A progress bar with the latest losses."""
-
-    def __init__(self) -> None:
-        self._bar = Progress(
-            TextColumn("step"),
-            MofNCompleteColumn(),
-            BarColumn(),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self._task = self._bar.add_task("")
-
-    def __enter__(self) -> _Shown:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, step: Step, steps: int) -> None:
-        self._bar.start()  # not before: what is wrong with the inputs is said without a bar
-        text = f"loss {step.loss:.4f}, {step.samples_per_second:,.0f} pairs/s"
-        if step.auroc_atd is not None:
-            self._bar.console.print(
-                f"step {step.step + 1}: AUROC {step.auroc_ctw:.4f} (CTW), {step.auroc_atd:.4f} (ATD)"
-            )
-        self._bar.update(self._task, total=steps, completed=step.step + 1, description=text)
-
-
-def _unseen(step: Step, steps: int) -> None:
-    """Whoever started this process reads steps.csv instead."""
+def _show_no_step(step: Step, steps: int) -> None:
+    """Do nothing: whoever started this process reads steps.csv instead."""
 
 
 def _warn(message: str) -> None:
     print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
-def _unheard(message: str) -> None:
-    """Rank 0 has said it."""
+def _warn_on_rank_0_only(message: str) -> None:
+    """Do nothing: rank 0 prints the same warning."""
 
 
 @contextmanager
-def _signals(stop: threading.Event) -> Iterator[None]:
-    """The first SIGINT or SIGTERM asks to stop, the second one ends the process as usual."""
+def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM set `stop`; the second one ends the process as usual."""
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def request_stop(number: int, frame: FrameType | None) -> None:
         stop.set()
         for each in earlier:
             signal.signal(each, signal.SIG_DFL)
 
-    earlier = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    earlier = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

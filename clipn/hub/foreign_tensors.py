@@ -1,4 +1,4 @@
-"""Tensors from files that others made. Nothing in a file is run: what asks for more than tensors is refused."""
+"""Tensors from files that others made. Nothing in a file is run: a file that needs more than tensors is refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PICKLE = b"\x80"
 # What PyTorch wrote before its zip format starts with this number as a pickle of its own.
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
-# What the readers of damaged files were seen to raise.
+# Raised by the readers of damaged files, as seen in tests with damaged files.
 DAMAGE = (
     ArithmeticError,
     AssertionError,
@@ -42,24 +42,24 @@ DAMAGE = (
 
 
 @dataclass(frozen=True)
-class Found:
-    """A state dict inside a file.
+class StateDict:
+    """A state dict in a file.
 
     Attributes:
         tensors: name without prefix → tensor.
-        prefix: what stood before each name.
-        where: keys that lead to the state dict.
-        beside: keys of what lies around it: optimizer states, epoch and the like.
+        prefix: what stood before each name in the file.
+        keys: of the nested mappings, from the outermost to the state dict.
+        beside: keys of the other content: optimizer states, epoch and the like.
     """
 
     tensors: dict[str, Tensor]
     prefix: str
-    where: tuple[str, ...]
+    keys: tuple[str, ...]
     beside: tuple[str, ...]
 
 
 def read(path: str | Path) -> Mapping[Any, Any]:
-    """The mapping in a PyTorch file (of either format) or a safetensors file, on the CPU.
+    """Return the mapping in a PyTorch file (of either format) or a safetensors file, on the CPU.
 
     Raises:
         MissingInput: there is no such file.
@@ -90,41 +90,43 @@ def read(path: str | Path) -> Mapping[Any, Any]:
     return content
 
 
-def find(content: Mapping[Any, Any], mark: str) -> Found | None:
-    """The state dict that holds the tensor `mark` under any prefix; the outermost, and there the first.
+def find_state_dict(content: Mapping[Any, Any], mark: str) -> StateDict | None:
+    """Return the state dict that holds the tensor `mark` under any prefix; None if there is none.
+
+    Of several, it is the outermost one, and among those the first.
 
     Args:
-        content: what `read` gave.
+        content: as `read` returns it.
         mark: name of a tensor that only the wanted state dict has.
     """
     level: list[tuple[Mapping[Any, Any], tuple[str, ...], tuple[str, ...]]] = [(content, (), ())]
     seen = {id(content)}
     for _ in range(DEPTH + 1):
         deeper = []
-        for mapping, where, beside in level:
+        for mapping, keys, beside in level:
             names = {name: value for name, value in mapping.items() if isinstance(name, str)}
             for name, value in names.items():
                 if isinstance(value, Tensor) and (name == mark or name.endswith(f".{mark}")):
-                    return _state_dict(mapping, name.removesuffix(mark), where, beside)
+                    return _state_dict(mapping, name.removesuffix(mark), keys, beside)
             for name, value in names.items():
                 if isinstance(value, Mapping) and id(value) not in seen:
                     seen.add(id(value))
-                    others = tuple(".".join((*where, str(other))) for other in mapping if other != name)
-                    deeper.append((value, (*where, name), (*beside, *others)))
+                    others = tuple(".".join((*keys, str(other))) for other in mapping if other != name)
+                    deeper.append((value, (*keys, name), (*beside, *others)))
         level = deeper
     return None
 
 
-def _state_dict(mapping: Mapping[Any, Any], prefix: str, where: tuple[str, ...], beside: tuple[str, ...]) -> Found:
+def _state_dict(mapping: Mapping[Any, Any], prefix: str, keys: tuple[str, ...], beside: tuple[str, ...]) -> StateDict:
     tensors = {
         name.removeprefix(prefix): value
         for name, value in mapping.items()
         if isinstance(name, str) and name.startswith(prefix) and isinstance(value, Tensor)
     }
     others = tuple(
-        ".".join((*where, str(name))) for name in mapping if not (isinstance(name, str) and name.startswith(prefix))
+        ".".join((*keys, str(name))) for name in mapping if not (isinstance(name, str) and name.startswith(prefix))
     )
-    return Found(tensors, prefix, where, (*beside, *others))
+    return StateDict(tensors, prefix, keys, (*beside, *others))
 
 
 def _read_torch(path: Path, zipped: bool) -> Any:
@@ -133,14 +135,14 @@ def _read_torch(path: Path, zipped: bool) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
-        raise InvalidData(_refusal(path, f"it asks for {asked[1]}" if asked else "or is damaged")) from error
+        needed = re.search(r"GLOBAL ([\w.]+)", str(error))
+        raise InvalidData(_refusal(path, f"it asks for {needed[1]}" if needed else "or is damaged")) from error
     except DAMAGE as error:
         raise InvalidData(_damaged(path, error)) from error
 
 
 def _check_zip(path: Path) -> None:
-    """PyTorch stores tensors without compression; compressed entries could unfold to any size."""
+    """Raise unless the archive is as PyTorch writes it: without compression, which could unfold to any size."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from clipn.errors import BackboneMismatch, InvalidData, InvalidParams, NonFinite
-from clipn.hub.foreign_tensors import Found, find, read
+from clipn.hub.foreign_tensors import StateDict, find_state_dict, read
 from clipn.models import backbone, no_encoder
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.models.text_encoder import TextEncoder
@@ -36,22 +36,22 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 @dataclass(frozen=True)
 class Tower:
-    """A frozen tower of the backbone: `found` of its `total` tensors are in the checkpoint, and equal."""
+    """A frozen tower of the backbone: `matched` of its `total` tensors are in the checkpoint, and equal."""
 
     name: str
-    found: int
+    matched: int
     total: int
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import read and wrote.
+    """What an import has read and written.
 
     Attributes:
         config: of the model that was written.
         tensors: number of trained tensors.
         parameters: number of trained values.
-        found: where in the file they were.
+        state_dict: of the file, with its place in it.
         left_out: names of tensors that were neither taken nor compared.
         towers: the comparison with the backbone.
         logit_scale: the file's factor on cosine similarities and the backbone's, if the file has one.
@@ -60,7 +60,7 @@ class Imported:
     config: NoEncoderConfig
     tensors: int
     parameters: int
-    found: Found
+    state_dict: StateDict
     left_out: tuple[str, ...]
     towers: tuple[Tower, ...]
     logit_scale: tuple[float, float] | None
@@ -73,7 +73,7 @@ def import_file(
     paired_templates: str | None = None,
     force: bool = False,
 ) -> Imported:
-    """Write the no encoder of a reference checkpoint as a folder that `no_encoder.load` reads.
+    """Write the "No" text encoder of a reference checkpoint as a folder that `no_encoder.load` reads.
 
     Args:
         path: the checkpoint, a PyTorch file or safetensors.
@@ -94,22 +94,23 @@ def import_file(
         raise InvalidParams(f"{out} exists; choose another name, or replace it with --force")
     if paired_templates is not None and paired_templates not in templates.PAIRED:
         raise InvalidParams(f"unknown paired templates {paired_templates!r}; known: {', '.join(templates.PAIRED)}")
-    found = find(read(path), MARK)
-    if found is None:
+    state_dict = find_state_dict(read(path), MARK)
+    if state_dict is None:
         raise InvalidData(
             f"{path} holds no tensor {MARK!r}, so it is no checkpoint of the reference implementation of CLIPN; "
-            "a CLIP without a no encoder has to be trained first"
+            'a CLIP without a "No" text encoder has to be trained first'
         )
-    if PROMPTS in found.tensors and paired_templates is not None:
+    if PROMPTS in state_dict.tensors and paired_templates is not None:
         raise InvalidParams(
             f"{path} holds {PROMPTS}, so it is the learnable variant, which takes no paired templates; "
             "leave --paired-templates out"
         )
 
     clip = backbone.load(backbone_folder)
-    check_plain(found.tensors, clip.model, path)
-    encoder = to_no_encoder(found.tensors, clip.model, path)
-    towers = compare_towers(found.tensors, clip.model, path)
+    tensors = state_dict.tensors
+    check_plain(tensors, clip.model, path)
+    encoder = to_no_text_encoder(tensors, clip.model, path)
+    towers = compare_towers(tensors, clip.model, path)
     learnable = encoder.n_prompts > 0
     config = NoEncoderConfig(
         variant="learnable" if learnable else "handcrafted",
@@ -123,27 +124,27 @@ def import_file(
         no_encoder.save(encoder, config, temporary)
         write_json(temporary / SOURCE, {"file": path.name, "sha256": sha256(path)})
 
-    trained = [tensor for name, tensor in found.tensors.items() if _is_trained(name)]
-    known = {*frozen_tensors(clip.model), SCALE}
-    scale = found.tensors.get(SCALE)
+    trained = [tensor for name, tensor in tensors.items() if _is_trained(name)]
+    compared = {*frozen_tensors(clip.model), SCALE}
+    scale = tensors.get(SCALE)
     return Imported(
         config=config,
         tensors=len(trained),
         parameters=sum(tensor.numel() for tensor in trained),
-        found=found,
-        left_out=tuple(name for name in found.tensors if not _is_trained(name) and name not in known),
+        state_dict=state_dict,
+        left_out=tuple(name for name in tensors if not _is_trained(name) and name not in compared),
         towers=towers,
         logit_scale=None if scale is None else (float(scale.mean().exp()), clip.logit_scale),
     )
 
 
 def describe(imported: Imported) -> list[str]:
-    """What was read, in lines for a person."""
-    config, found = imported.config, imported.found
+    """Return what was read, in lines for a person."""
+    config, state_dict = imported.config, imported.state_dict
     variant = f"{config.n_prompts} learnable prompts" if config.n_prompts else f"templates {config.paired_templates}"
     lines = [
-        f"read      {'.'.join(found.where) or 'the file itself'}"
-        + (f", names without the prefix {found.prefix!r}" if found.prefix else ""),
+        f"read      {'.'.join(state_dict.keys) or 'the file itself'}"
+        + (f", names without the prefix {state_dict.prefix!r}" if state_dict.prefix else ""),
         f"variant   {config.variant}, {variant}",
         f"taken     {imported.tensors} trained tensors, {imported.parameters:,} parameters, as float32",
     ]
@@ -154,7 +155,7 @@ def describe(imported: Imported) -> list[str]:
                 *imported.logit_scale
             )
         )
-    left_out = [*found.beside, *imported.left_out]
+    left_out = [*state_dict.beside, *imported.left_out]
     if left_out:
         # Names come from the file; escaped, they cannot steer a terminal.
         names = [name.encode("unicode_escape").decode()[:60] for name in left_out[:SHOWN]]
@@ -164,16 +165,16 @@ def describe(imported: Imported) -> list[str]:
 
 
 def _tower_line(tower: Tower) -> str:
-    if not tower.found:
+    if not tower.matched:
         return f"backbone  the file holds no {tower.name}; whether it was trained with this one could not be checked"
-    return f"backbone  {tower.found} of {tower.total} tensors of the {tower.name} are in the file, and match"
+    return f"backbone  {tower.matched} of {tower.total} tensors of the {tower.name} are in the file, and match"
 
 
-def to_no_encoder(tensors: Mapping[str, Tensor], model: nn.Module, path: Path) -> NoTextEncoder:
-    """The no encoder that a reference state dict describes, in float32.
+def to_no_text_encoder(tensors: Mapping[str, Tensor], model: nn.Module, path: Path) -> NoTextEncoder:
+    """Return the "No" text encoder that a reference state dict describes, in float32.
 
     Args:
-        tensors: the state dict, by the reference's names without prefix; `check_plain` has seen it.
+        tensors: the state dict, by the reference's names without prefix; `check_plain` has passed it.
         model: the open_clip model that it was trained with.
         path: where it comes from, for messages.
 
@@ -203,8 +204,8 @@ def to_no_encoder(tensors: Mapping[str, Tensor], model: nn.Module, path: Path) -
     missing = [name for name in needed if name not in tensors]
     if missing:
         raise InvalidData(
-            f"{path} lacks {len(missing)} of the {len(needed)} tensors that this backbone's no encoder needs, such as "
-            f"{missing[0]}; it is incomplete, or was trained with another architecture"
+            f'{path} lacks {len(missing)} of the {len(needed)} tensors that this backbone\'s "No" text encoder needs, '
+            f"such as {missing[0]}; it is incomplete, or was trained with another architecture"
         )
     state = {}
     for name, own in own_names.items():
@@ -216,7 +217,7 @@ def to_no_encoder(tensors: Mapping[str, Tensor], model: nn.Module, path: Path) -
 
 
 def compare_towers(tensors: Mapping[str, Tensor], model: nn.Module, path: Path) -> tuple[Tower, ...]:
-    """See that the frozen tensors of a checkpoint, as far as it holds them, are the backbone's.
+    """Compare the frozen tensors of a checkpoint, as far as it holds them, with the backbone's.
 
     They may differ by rounding to the coarser of half precision and the checkpoint's own.
 
@@ -242,7 +243,7 @@ def compare_towers(tensors: Mapping[str, Tensor], model: nn.Module, path: Path) 
 
 
 def frozen_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Text and image tower of an open_clip model by the reference's names."""
+    """Return the tensors of the text and image tower of an open_clip model by the reference's names."""
     visual: nn.Module = model.visual  # type: ignore[assignment]
     image = {f"{IMAGE}.{name}": tensor for name, tensor in visual.state_dict().items()}
     return {**TextEncoder(model).state_dict(), **image}
@@ -287,7 +288,7 @@ def _root(name: str) -> str:
 
 
 def _reference_name(own: str) -> str:
-    """`encoder.ln_final.bias` → `ln_final_no.bias`."""
+    """Return the reference's name of a tensor: `encoder.ln_final.bias` → `ln_final_no.bias`."""
     if own == "prompts":
         return PROMPTS
     root, dot, rest = own.removeprefix("encoder.").partition(".")

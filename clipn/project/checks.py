@@ -23,7 +23,7 @@ RESERVED = ("study", "attack", "robustness")
 
 
 def contradictions(params: Params) -> list[str]:
-    """A sentence on each problem."""
+    """Return a sentence on each problem."""
     problems = [problem for key in params.benchmarks for problem in _benchmark_problems(params, key)]
     for section in ("evaluate", "study", "attack", "robustness"):
         problems += _unknown(
@@ -31,10 +31,12 @@ def contradictions(params: Params) -> list[str]:
         )
         problems += _unknown(f"{section}.methods", getattr(params, section).methods, "method", scores.REGISTRY)
     problems += _unknown("report.curves", params.report.curves, "method", scores.REGISTRY)
-    with_no_encoder = [name for name in scores.REGISTRY if scores.is_trained(name)]
-    if params.evaluate.imported and not set(with_no_encoder) & set(params.evaluate.methods):
-        known = ", ".join(with_no_encoder)
-        problems.append(f"evaluate.imported: no method in evaluate.methods uses the no encoder; add one of {known}")
+    trained = [name for name in scores.REGISTRY if scores.is_trained(name)]
+    if params.evaluate.imported and not set(trained) & set(params.evaluate.methods):
+        problems.append(
+            'evaluate.imported: no method in evaluate.methods uses the "No" text encoder; add one of '
+            + ", ".join(trained)
+        )
     if len(set(params.evaluate.imported)) < len(params.evaluate.imported):
         problems.append(f"evaluate.imported: {list(params.evaluate.imported)} names a model twice")
     problems += _unknown("evaluate.templates", [params.evaluate.templates], "set", templates.NAMES)
@@ -66,8 +68,8 @@ def contradictions(params: Params) -> list[str]:
     return problems
 
 
-def _unknown(key: str, found: Iterable[str], kind: str, known: Iterable[str]) -> list[str]:
-    return [f"{key}: unknown {kind} {name!r}; known: {', '.join(known)}" for name in found if name not in known]
+def _unknown(key: str, names: Iterable[str], kind: str, known: Iterable[str]) -> list[str]:
+    return [f"{key}: unknown {kind} {name!r}; known: {', '.join(known)}" for name in names if name not in known]
 
 
 def _benchmark_problems(params: Params, key: str) -> list[str]:
@@ -101,7 +103,7 @@ def _study_problems(params: Params) -> list[str]:
     for name, options in params.study.backbones.items():
         problems += _backbone_problems(f"study.backbones.{name}", options)
     problems += [
-        f"study.methods: {name!r} needs a no encoder, which is trained with one backbone; see evaluate.methods"
+        f'study.methods: {name!r} needs a "No" text encoder, which is trained with one backbone; see evaluate.methods'
         for name in params.study.methods
         if name in scores.REGISTRY and scores.is_trained(name)
     ]

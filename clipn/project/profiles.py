@@ -17,33 +17,35 @@ CONF = Path("conf")
 
 
 def names() -> list[str]:
-    """The profiles in `conf/profile`.
+    """Return the names of the profiles in `conf/profile`.
 
     Raises:
         MissingInput: the current folder has no `conf`.
     """
-    found = sorted(path.stem for path in (_conf() / "profile").glob("*.yaml"))
-    if not found:
+    profiles = sorted(path.stem for path in (_conf() / "profile").glob("*.yaml"))
+    if not profiles:
         raise MissingInput(f"{_conf() / 'profile'} has no profile; get the project's files from git again")
-    return found
+    return profiles
 
 
 def compose(profile: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The parameters of a profile, as Hydra composes them.
+    """Return the parameters of a profile, as Hydra composes them.
 
     Args:
         profile: one of `names()`.
         overrides: in Hydra's grammar, such as `train.epochs=3`.
 
     Raises:
-        MissingInput: the current folder has no `conf`.
+        MissingInput: the current folder has no `conf`, or Hydra is not installed.
         InvalidParams: an unknown profile or key, or an override that Hydra does not understand.
     """
     if profile not in names():
         raise InvalidParams(f"unknown profile {profile!r}; known: {', '.join(names())}")
-    import hydra.errors  # takes half a second, which a caller of `names` need not wait for
-    import omegaconf
-
+    try:
+        import hydra.errors  # takes half a second, which a caller of `names` need not wait for
+        import omegaconf
+    except ImportError as error:
+        raise MissingInput("Hydra, which composes profiles, is not installed: pip install 'clipn[pipeline]'") from error
     try:
         with hydra.initialize_config_dir(str(_conf().resolve()), version_base=None):
             config = hydra.compose(config_name="config", overrides=[f"profile={profile}", *overrides])

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from clipn.errors import InvalidData, MissingInput
 from clipn.hub import foreign_tensors
-from clipn.hub.foreign_tensors import find, read
+from clipn.hub.foreign_tensors import find_state_dict, read
 
 STATE = {"module.mark": torch.ones(2), "module.other": torch.zeros(3)}
 
@@ -116,22 +116,22 @@ def test_a_file_that_is_too_large_is_not_opened(tmp_path: Path) -> None:
 
 
 def test_the_state_dict_is_found_with_its_prefix() -> None:
-    found = find({"epoch": 1, "run": {"model": {**STATE, "head": torch.ones(1)}, "lr": 0.1}}, "mark")
+    found = find_state_dict({"epoch": 1, "run": {"model": {**STATE, "head": torch.ones(1)}, "lr": 0.1}}, "mark")
     assert found is not None
     assert found.tensors.keys() == {"mark", "other"}
-    assert (found.prefix, found.where) == ("module.", ("run", "model"))
+    assert (found.prefix, found.keys) == ("module.", ("run", "model"))
     assert found.beside == ("epoch", "run.lr", "run.model.head")
 
 
 def test_the_outermost_state_dict_is_taken() -> None:
-    found = find({"average": {"model": STATE}, "mark": torch.ones(1)}, "mark")
+    found = find_state_dict({"average": {"model": STATE}, "mark": torch.ones(1)}, "mark")
     assert found is not None
-    assert (found.where, found.prefix, list(found.tensors)) == ((), "", ["mark"])
+    assert (found.keys, found.prefix, list(found.tensors)) == ((), "", ["mark"])
 
 
 def test_nothing_is_found_elsewhere() -> None:
     circle: dict[str, Any] = {}
     circle["self"] = circle
-    assert find(circle, "mark") is None
-    assert find({"mark": "no tensor", "bookmark": torch.ones(1)}, "mark") is None
-    assert find({"a": {"b": {"c": {"d": STATE}}}}, "mark") is None
+    assert find_state_dict(circle, "mark") is None
+    assert find_state_dict({"mark": "no tensor", "bookmark": torch.ones(1)}, "mark") is None
+    assert find_state_dict({"a": {"b": {"c": {"d": STATE}}}}, "mark") is None

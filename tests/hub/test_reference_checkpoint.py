@@ -97,7 +97,7 @@ def test_features_are_those_of_the_reference(tmp_path: Path) -> None:
 def test_other_precisions_become_float32(clip: Path, state: State, tmp_path: Path, dtype: torch.dtype) -> None:
     path = save({name: tensor.to(dtype) for name, tensor in state.items()}, tmp_path / "a.pt")
     imported = import_file(path, tmp_path / "model", clip)
-    assert all(tower.found == tower.total for tower in imported.towers)
+    assert all(tower.matched == tower.total for tower in imported.towers)
     weights = load_file(tmp_path / "model" / no_encoder.WEIGHTS)
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
     torch.testing.assert_close(weights["prompts"], state["prompt_no"].to(dtype).float(), rtol=0, atol=0)
@@ -115,7 +115,7 @@ def test_the_handcrafted_variant_has_no_prompts(clip: Path, state: State, tmp_pa
 def test_a_checkpoint_without_towers_says_what_was_not_checked(clip: Path, state: State, tmp_path: Path) -> None:
     trained = {name: tensor for name, tensor in state.items() if "_no" in name}
     imported = import_file(save(trained, tmp_path / "a.pt"), tmp_path / "model", clip)
-    assert [tower.found for tower in imported.towers] == [0, 0]
+    assert [tower.matched for tower in imported.towers] == [0, 0]
     assert "holds no image tower; whether it was trained with this one could not be checked" in "\n".join(
         describe(imported)
     )

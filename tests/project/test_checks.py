@@ -66,7 +66,7 @@ def test_studies_know_their_benchmarks_and_methods(params: Params) -> None:
     problems = "\n".join(checks.contradictions(wrong))
     for part in (
         "study.methods: unknown method 'Magic'; known: MSP",
-        "study.methods: 'CLIPN-CTW' needs a no encoder",
+        "study.methods: 'CLIPN-CTW' needs a \"No\" text encoder",
         "study.backbones.bare: source 'timm' needs name",
         "attack.benchmarks: unknown benchmark 'nowhere'; known: pictographs",
         "attack.methods: 'Probe-MSP' needs labels",

@@ -84,7 +84,7 @@ def test_contradictions_are_named(values: dict[str, Any], path: tuple[str, ...],
 
 def test_imported_models_need_a_method_for_them(values: dict[str, Any]) -> None:
     values["evaluate"].update(imported=["released"], methods=["MSP"])
-    with pytest.raises(InvalidParams, match=r"no method in evaluate\.methods uses the no encoder; add one of CL"):
+    with pytest.raises(InvalidParams, match=r'in evaluate\.methods uses the "No" text encoder; add one of CLIPN'):
         parse_params(values)
 
 

@@ -21,12 +21,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from enum import Enum
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 from clipn.data import images
 from clipn.data.download.policy import FetchPolicy
+from clipn.errors import MissingInput
 
 _GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.1
@@ -68,7 +70,12 @@ def run(
         tick: called several times a second while the child runs; says how many shards are done. The child
             is stopped when this number has not grown for longer than a shard can take.
         module: that the child runs, with the path of the arguments.
+
+    Raises:
+        MissingInput: img2dataset is not installed.
     """
+    if find_spec("img2dataset") is None:
+        raise MissingInput("img2dataset, which fetches images, is not installed: pip install 'clipn[pipeline]'")
     (work / "timings").mkdir(exist_ok=True)
     child_arguments = {
         "download": dict(arguments),

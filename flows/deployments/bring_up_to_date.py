@@ -11,8 +11,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from clipn.errors import ClipnError
-from flows.runtime.processes import children
-from flows.runtime.server import select
+from flows.runtime import children
+from flows.runtime.server import selection
 
 _ERROR = "ERROR: "
 REPRO = (sys.executable, "-m", "dvc", "repro")
@@ -43,7 +43,7 @@ def repro_targets(targets: list[str], force: bool = False) -> State[None]:
 
 def _repro(arguments: list[str]) -> None:
     folder, settings = Path.cwd(), dict(children.UNDATED)
-    if api := select.existing():
+    if api := selection.existing():
         settings["PREFECT_API_URL"] = api
     environment = children.environment(folder, settings)
     said: deque[str] = deque(maxlen=40)

@@ -31,8 +31,8 @@ from prefect.states import Cancelling, Failed
 from clipn.errors import ClipnError, InvalidParams
 from clipn.paths import WORK
 from clipn.utils.files import write_text
-from flows.runtime.processes import children
-from flows.runtime.server import select
+from flows.runtime import children
+from flows.runtime.server import selection
 from flows.stages import STAGES
 
 VARIABLE = "CLIPN_DEPLOYMENTS"
@@ -79,14 +79,14 @@ def run(name: str, words: Sequence[str], place: str, tags: Sequence[str] = ()) -
     Raises:
         ClipnError: there is no such deployment or no server that workers know; or the stage failed.
     """
-    if select.existing() is None:
+    if selection.existing() is None:
         raise ClipnError(
             f"{VARIABLE} sends {name} to {place}, but workers need a Prefect server that stays: "
             "start one with make ui, or name yours with PREFECT_API_URL"
         )
     request = (REQUESTS / uuid.uuid4().hex).absolute()
     parameters = {"name": name, "words": list(words), "folder": str(Path.cwd()), "request": str(request)}
-    with select.selected(), temporary_settings(ASK_SETTINGS), get_client(sync_client=True) as client:
+    with selection.selected(), temporary_settings(ASK_SETTINGS), get_client(sync_client=True) as client:
         try:
             found = client.read_deployment_by_name(place)
         except ObjectNotFound as error:
@@ -151,7 +151,7 @@ def _follow(client: SyncPrefectClient, asked: FlowRun, request: Path) -> FlowRun
                 print(f"The Prefect server does not answer ({error}); it is asked again", flush=True)
             else:
                 # The server may not have heard of the run because it was away itself. The run's end corrects it.
-                silent = now.state is not None and (now.state.message or "").startswith(select.SILENT)
+                silent = now.state is not None and (now.state.message or "").startswith(selection.SILENT)
                 if silent and not gone and not doubted:
                     print("The server has not heard of the stage for a while, but it goes on", flush=True)
                 doubted = silent and not gone

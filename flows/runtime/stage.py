@@ -25,7 +25,7 @@ from clipn.errors import ClipnError
 from clipn.paths import STAGES
 from clipn.utils.files import write_json
 from flows.runtime import remote
-from flows.runtime.server import select
+from flows.runtime.server import selection
 
 forsaken = threading.Event()
 """Set when the server that belongs to the `dvc` command is gone. Prefect would try for a minute to tell it that an
@@ -96,7 +96,7 @@ def command(name: str, words: Sequence[str], own_server: str | None = None, tag:
         if place:
             with _interruptible():
                 return remote.run(name, words, place, marks)
-        with select.selected(own_server), tags(*marks), _interruptible():
+        with selection.selected(own_server), tags(*marks), _interruptible():
             # With free parameters Prefect's own overloads do not see what return_state changes.
             state = cast(State[Any], run(**values, return_state=True))
     except ClipnError as error:

@@ -23,7 +23,7 @@ from flows.deployments.retrain import comparison, publish, reproduction
 from flows.deployments.retrain.comparison import Reference
 from flows.deployments.retrain.git import GitFailed, top
 from flows.deployments.retrain.workspace import Workspace, locked
-from flows.runtime.server import select
+from flows.runtime.server import selection
 
 PROFILE = (sys.executable, "-m", "clipn", "profile")
 PARAMS = "params.yaml"
@@ -246,7 +246,7 @@ def main() -> None:
         )
     try:
         values = retrain.validate_parameters({name: _value(name, word) for name, word in words.items()})
-        with select.selected():
+        with selection.selected():
             state = cast(State[None], retrain(**values, return_state=True))
     except (ClipnError, ParameterTypeError) as error:
         sys.exit(f"error: {error}")

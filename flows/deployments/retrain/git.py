@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from clipn.errors import ClipnError
-from flows.runtime.processes import children
+from flows.runtime import children
 
 
 class GitFailed(ClipnError):

@@ -15,8 +15,7 @@ from prefect.exceptions import PrefectException
 
 from clipn.errors import ClipnError
 from flows.deployments.retrain.workspace import DVC, Say, Workspace
-from flows.runtime import stage
-from flows.runtime.processes import children
+from flows.runtime import children, stage
 from flows.runtime.stage import ProgressBar
 
 COMMAND = (sys.executable, "-m", "flows.repro")

@@ -25,7 +25,7 @@ from dvc.stage import PipelineStage
 from clipn.errors import ClipnError, InvalidParams, MissingInput
 from clipn.utils.files import write_text
 from flows.deployments.retrain.git import GitFailed, git
-from flows.runtime.processes import children
+from flows.runtime import children
 
 DVC = (sys.executable, "-m", "dvc")
 LOCK = "dvc.lock"

@@ -27,8 +27,8 @@ from typing import Any
 import psutil
 
 from clipn.errors import ClipnError
+from clipn.utils import processes
 from flows.runtime.companion.client import LENGTH_BYTES, STREAMS, log_of, socket_of
-from flows.runtime.processes import tree
 from flows.stages import STAGES
 
 POLL_SECONDS = 0.5
@@ -80,15 +80,15 @@ class Companion:
         self._listener.bind(str(self._path))
         self._listener.listen()
         # Imported after the socket is there, so that the first stage knows that it will be answered.
-        select = importlib.import_module("flows.runtime.server.select")
-        self._server = select.Own(log_of(dvc)) if select.existing() is None else None
+        selection = importlib.import_module("flows.runtime.server.selection")
+        self._server = selection.Own(log_of(dvc)) if selection.existing() is None else None
         for name in STAGES:
             importlib.import_module(f"flows.stages.{name}")
 
     def serve(self) -> None:
         """Run stages until the command has ended."""
         try:
-            while tree.alive(self._dvc):
+            while processes.alive(self._dvc):
                 if wait([self._listener], POLL_SECONDS):
                     connection, _ = self._listener.accept()
                     with connection:
@@ -138,7 +138,7 @@ class Companion:
                     _signal(process, signals[0])
                 else:
                     listening.clear()
-            if deadline is None and (not listening or not tree.alive(self._dvc)):
+            if deadline is None and (not listening or not processes.alive(self._dvc)):
                 _signal(process, signal.SIGINT)
                 deadline = time.monotonic() + PATIENCE_SECONDS
             if deadline is not None and time.monotonic() > deadline:
@@ -184,10 +184,10 @@ def _end_with_companion(forsaken: threading.Event | None) -> None:
 
 def _forget(url: str | None, tag: str) -> None:
     """In another fork, since Prefect's client starts threads: note that the runs of dead stages have crashed."""
-    from flows.runtime.server import select
+    from flows.runtime.server import selection
 
-    with select.selected(url):
-        select.mark_crashed(tag)
+    with selection.selected(url):
+        selection.mark_crashed(tag)
 
 
 if __name__ == "__main__":

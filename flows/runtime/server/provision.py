@@ -21,7 +21,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessWorker
 
 from clipn.errors import ClipnError
-from flows.runtime.server import select
+from flows.runtime.server import selection
 
 DEPLOYMENTS = Path("prefect.yaml")
 POOLS: dict[str, dict[str, int]] = {"default": {"retrain": 1, "download": 1}, "gpu": {"gpu": 1}}
@@ -73,7 +73,7 @@ def watch_over_dead_runs(client: SyncPrefectClient, silence: timedelta = SILENCE
             {_HEARTBEAT},
             {_HEARTBEAT, *_ENDED, *_WAITS},
             silence,
-            f"{select.SILENT} for {silence.total_seconds():.0f} s: the process or its machine is gone.",
+            f"{selection.SILENT} for {silence.total_seconds():.0f} s: the process or its machine is gone.",
         ),
         "Crash runs that never started": (
             _HANDED_OVER,

@@ -22,7 +22,7 @@ from prefect.states import Completed, Crashed, Running
 
 from clipn.errors import ClipnError, InvalidParams
 from flows.runtime import remote
-from flows.runtime.server import select
+from flows.runtime.server import selection
 from tests.flows.runtime.companion.test_server import Project, project, states
 from tests.waiting import wait_until
 
@@ -165,7 +165,7 @@ def follow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return answers
 
 
-SILENT = Crashed(message=f"{select.SILENT} for 90 s: the process or its machine is gone.")
+SILENT = Crashed(message=f"{selection.SILENT} for 90 s: the process or its machine is gone.")
 
 
 def test_a_run_of_which_only_the_server_has_not_heard_goes_on(
@@ -226,6 +226,6 @@ def test_a_deployment_that_is_not_there(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_workers_need_a_server_that_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(select, "existing", lambda: None)
+    monkeypatch.setattr(selection, "existing", lambda: None)
     with pytest.raises(ClipnError, match="workers need a Prefect server that stays: start one with make ui"):
         remote.run("train", ["0"], "stage/gpu")

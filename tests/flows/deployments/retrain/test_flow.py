@@ -18,7 +18,7 @@ from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL
 
 from flows.deployments.retrain.flow import main, retrain
-from flows.runtime.processes import children
+from flows.runtime import children
 from tests.conftest import ROOT
 from tests.flows import tiny_pipeline
 from tests.flows.tiny_pipeline import STAGES, Project

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.runtime.processes import tree
+from clipn.utils import processes
 from tests.waiting import wait_until
 
 STUBBORN = "trap '' TERM; echo $$ > {0}.partial && mv {0}.partial {0}; while :; do sleep 0.1; done"
@@ -24,10 +24,10 @@ def test_a_process_that_nobody_asked_about_has_ended() -> None:
     child = subprocess.Popen(["true"])
     process = psutil.Process(child.pid)
     wait_until(lambda: process.status() == psutil.STATUS_ZOMBIE)
-    assert not tree.alive(process)
+    assert not processes.alive(process)
     child.wait()
-    assert not tree.alive(process)
-    assert tree.alive(psutil.Process())
+    assert not processes.alive(process)
+    assert processes.alive(psutil.Process())
 
 
 def test_what_outlives_its_parent_is_waited_for(tmp_path: Path) -> None:
@@ -37,9 +37,9 @@ def test_what_outlives_its_parent_is_waited_for(tmp_path: Path) -> None:
     try:
         wait_until(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text().endswith("\n"))
         below = _pid(tmp_path / "pid")
-        tree.end([psutil.Process(parent.pid)], 30)
+        processes.end([psutil.Process(parent.pid)], 30)
         assert (tmp_path / "done").is_file()
-        assert not tree.alive(below)
+        assert not processes.alive(below)
     finally:
         parent.kill()
         parent.wait()
@@ -50,12 +50,12 @@ def test_what_does_not_end_is_killed_with_all_below_it(tmp_path: Path) -> None:
     outer = subprocess.Popen(["sh", "-c", f"({inner}) & " + STUBBORN.format(tmp_path / "outer")])
     try:
         _pid(tmp_path / "inner"), _pid(tmp_path / "outer")
-        members = tree.family(psutil.Process(outer.pid))
+        members = processes.family(psutil.Process(outer.pid))
         assert len(members) >= 2
         start = time.monotonic()
-        tree.end([psutil.Process(outer.pid)], 0.5)
+        processes.end([psutil.Process(outer.pid)], 0.5)
         assert time.monotonic() - start >= 0.5
-        assert not any(map(tree.alive, members))
+        assert not any(map(processes.alive, members))
     finally:
         outer.kill()
         outer.wait()
@@ -66,6 +66,6 @@ def test_nothing_to_end_is_no_error(patience: float) -> None:
     child = subprocess.Popen(["true"])
     gone = psutil.Process(child.pid)
     child.wait()
-    tree.end([gone], patience)
-    tree.end([], patience)
-    assert tree.family(gone) == []
+    processes.end([gone], patience)
+    processes.end([], patience)
+    assert processes.family(gone) == []

@@ -36,7 +36,7 @@ from prefect.states import Crashed
 
 from clipn import paths
 from clipn.errors import ClipnError
-from flows.runtime.processes import tree
+from clipn.utils import processes
 
 LOGS = paths.WORK / "prefect" / socket.gethostname()
 """Of servers and workers of this machine; others may share the project's folder."""
@@ -155,7 +155,7 @@ class Own:
 
     def stop(self) -> None:
         """End it and all its processes."""
-        tree.end_child(self._process, STOP_SECONDS)
+        processes.end_child(self._process, STOP_SECONDS)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.runtime.processes import children
+from flows.runtime import children
 from tests.conftest import ROOT
 from tests.waiting import wait_until
 
@@ -44,7 +44,7 @@ FLOW = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from flows.runtime.processes import children
+from flows.runtime import children
 folder = Path.cwd()
 children.run([sys.executable, "-c", sys.argv[2]], folder, children.environment(folder), print)
 """

@@ -201,7 +201,7 @@ def _child(command: list[str], log: Path, environment: dict[str, str]) -> Iterat
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches this process alone, which ends them in order
-            preexec_fn=selection.end_with_parent,
+            preexec_fn=processes.end_with_parent,
         )
     try:
         yield process

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from clipn.project.params import read_params
 from clipn.training.step_log import Step
+from clipn.utils import processes
 
 GRACE_SECONDS = 60
 """From the parent's end to this process's, for a last checkpoint."""
@@ -71,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     stop = threading.Event()
     if options.end_with_parent:
-        threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
+        processes.at_parents_end(lambda: _stop_with_parent(stop))
     with _signals(stop), distributed.joined(device) as group:
         shown = _Shown() if group.leads and not options.quiet else None
         with shown or nullcontext():
@@ -140,7 +141,6 @@ def _signals(stop: threading.Event) -> Iterator[None]:
 
 
 def _stop_with_parent(stop: threading.Event) -> None:
-    os.read(0, 1)  # nothing is ever written: this returns when the parent is gone
     stop.set()
     threading.Event().wait(GRACE_SECONDS)
     os._exit(1)  # a step that waits for a process that is gone would wait on

@@ -1,19 +1,14 @@
 """Commands that never outlive their flow: lines as they come, an orderly end when the flow is cancelled or killed.
 
-A command runs under a guard, a small process that is the head of a session of its own. The guard's standard
-input is a pipe that nobody writes to; it ends when the flow closes it or dies, `kill -9` included. Then the
-guard interrupts the whole session as Ctrl-C would, so that stages write their checkpoints, and kills what
-is left of it after a while.
-
-What left the session, such as a trainer, ends by itself when the process that started it is gone. To find
-it, all of them carry a mark in their environment.
+A command runs under the guard of `clipn.utils.processes`, so it is interrupted when the flow is gone, and stages
+write their checkpoints. A process that is not in the guard's session, such as a trainer, ends by itself when the
+process that started it is gone. To find such processes, all of them carry a mark in their environment.
 """
 
 from __future__ import annotations
 
 import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -24,6 +19,8 @@ from pathlib import Path
 from typing import IO
 
 import psutil
+
+from clipn.utils import processes
 
 MARK = "CLIPN_RETRAIN"
 """Environment variable of every process that works in a workspace: the workspace's folder."""
@@ -46,20 +43,22 @@ _OWN_RUN = "PREFECT__"
 
 
 def environment(folder: Path, settings: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What a process gets that works in `folder`: this process's environment, this interpreter first, the mark.
+    """Return the environment of a process that works in `folder`: this process's own, this interpreter first, the mark.
 
     Args:
         folder: the workspace.
         settings: variables that come on top.
     """
-    kept = {name: value for name, value in os.environ.items() if name not in _OWN and not name.startswith(_OWN_RUN)}
+    inherited = {
+        name: value for name, value in os.environ.items() if name not in _OWN and not name.startswith(_OWN_RUN)
+    }
     # The commands of stages say `python`, and a worker may have been started without activating anything.
-    path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
-    return {**kept, "PATH": path, "PYTHONUNBUFFERED": "1", **(settings or {}), MARK: str(folder)}
+    path = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
+    return {**inherited, "PATH": path, "PYTHONUNBUFFERED": "1", **(settings or {}), MARK: str(folder)}
 
 
 def run(command: Sequence[str], folder: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> int:
-    """Run a command in `folder` and give its exit status; however this function is left, the command has ended.
+    """Run a command in `folder` and return its exit status. The command has ended even if an exception leaves here.
 
     Args:
         command: the program and its arguments.
@@ -68,8 +67,7 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str], sa
         say: takes each line that it prints, in this thread.
     """
     guard = subprocess.Popen(
-        # -P: the modules beside this file must not be taken for those of the same name elsewhere.
-        [sys.executable, "-P", __file__, *command],
+        processes.guarded(command, PATIENCE_SECONDS),
         cwd=folder,
         env=dict(environment),
         stdin=subprocess.PIPE,
@@ -87,7 +85,7 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str], sa
         while guard.poll() is None:
             with suppress(queue.Empty):
                 say(lines.get(timeout=_POLL_SECONDS))
-        # A process that left the session may hold the pipe open, so its end is not waited for.
+        # A process outside of the session may hold the pipe open, so its end is not waited for.
         reader.join(timeout=1)
         while not lines.empty():
             say(lines.get())
@@ -96,14 +94,14 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str], sa
         _stop(guard)
 
 
-def left(folder: Path) -> list[psutil.Process]:
-    """Processes that were started to work in the workspace `folder` and are still there."""
-    found = []
+def working_in(folder: Path) -> list[psutil.Process]:
+    """Return the processes that were started to work in the workspace `folder` and still run."""
+    workers = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):  # it has ended meanwhile, or is somebody else's
             if process.environ().get(MARK) == str(folder) and process.pid != os.getpid():
-                found.append(process)
-    return found
+                workers.append(process)
+    return workers
 
 
 def settle(folder: Path, say: Callable[[str], None], patience: float = PATIENCE_SECONDS) -> None:
@@ -115,19 +113,15 @@ def settle(folder: Path, say: Callable[[str], None], patience: float = PATIENCE_
         patience: seconds.
     """
     deadline = time.monotonic() + patience
-    said = False
-    while remaining := left(folder):
-        names = ", ".join(str(process.pid) for process in remaining)
+    announced = False
+    while workers := working_in(folder):
+        names = ", ".join(str(process.pid) for process in workers)
         if time.monotonic() > deadline:
             say(f"Killing what still works in {folder}: {names}")
-            for process in remaining:
-                with suppress(psutil.Error):
-                    process.kill()
-            psutil.wait_procs(remaining, timeout=10)
-            return
-        if not said:
+            return processes.kill(workers)
+        if not announced:
             say(f"Waiting for processes in {folder} to write what they have and end: {names}")
-            said = True
+            announced = True
         time.sleep(_POLL_SECONDS)
 
 
@@ -141,35 +135,4 @@ def _stop(guard: subprocess.Popen[str]) -> None:
     guard.stdin.close()  # tells the guard to end the command
     with suppress(subprocess.TimeoutExpired):
         guard.wait(PATIENCE_SECONDS + 10)
-    with suppress(ProcessLookupError):  # usually nobody is left
-        os.killpg(guard.pid, signal.SIGKILL)
-    guard.wait()
-
-
-def _guard(command: Sequence[str]) -> int:
-    """Run the command; its exit status, as a shell gives it."""
-    # Signals are for the command. Handlers, unlike "ignore", are not passed on to it; and a process that was
-    # started in the background of a shell would otherwise pass on that it ignores interrupts.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    orphaned = threading.Event()
-    threading.Thread(target=_end_with_parent, args=(child, orphaned), daemon=True).start()
-    code = child.wait()
-    if orphaned.is_set():
-        os.killpg(0, signal.SIGKILL)  # whatever the command left behind, and this process
-    return code if code >= 0 else 128 - code
-
-
-def _end_with_parent(child: subprocess.Popen[bytes], orphaned: threading.Event) -> None:
-    os.read(0, 1)  # nothing is ever written: this returns when the flow closes it or is gone
-    orphaned.set()
-    os.killpg(0, signal.SIGINT)
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while child.poll() is None and time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
-    os.killpg(0, signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    sys.exit(_guard(sys.argv[1:]))
+    processes.kill_group(guard)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ import psutil
 import ray
 
 from clipn.errors import InvalidParams
+from clipn.utils import processes
 from flows.ray.cluster import Node, Share
 
 INTERFACE = "GLOO_SOCKET_IFNAME"
@@ -58,13 +58,11 @@ class Process:
         self._lines: list[str] = []
 
     def seat(self) -> Seat:
-        with socket.socket() as probe:
-            probe.bind(("", 0))
-            port = probe.getsockname()[1]
         context = ray.get_runtime_context()
         gpus = tuple(map(str, context.get_accelerator_ids().get("GPU", ())))
         address = ray.util.get_node_ip_address()
-        return Seat(context.get_node_id(), address, gpus, port, os.environ.get(INTERFACE) or interface_of(address))
+        interface = os.environ.get(INTERFACE) or interface_of(address)
+        return Seat(context.get_node_id(), address, gpus, processes.free_port(""), interface)
 
     def start(self, words: Sequence[str], folder: str, variables: Mapping[str, str]) -> None:
         """Start `clipn train` with these words, in this folder and with these variables besides the node's own."""
@@ -94,7 +92,7 @@ class Process:
         if self._process is None or self._process.poll() is not None:
             return
         if number == signal.SIGKILL:
-            os.killpg(self._process.pid, number)
+            processes.kill_group(self._process)
         else:
             self._process.send_signal(number)
 

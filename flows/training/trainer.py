@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from typing import IO, Protocol
 
 from clipn.errors import ClipnError
+from clipn.utils.processes import end_child
 
 PATIENCE_SECONDS = 90
 """How long training may take to end after it was asked to: a step, and a checkpoint."""
@@ -66,14 +66,7 @@ class Trainer:
 
     def stop(self) -> None:
         """Ask training to end, wait, and make it end if it does not."""
-        if not self.running():
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        end_child(self._process, PATIENCE_SECONDS)
 
     def _relay(self, stream: IO[str]) -> None:
         for line in stream:

@@ -31,6 +31,7 @@ from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.project import profiles
 from clipn.project.params import parse_params
 from clipn.training.pretrain import preprocess_cfg
+from clipn.utils.processes import end_child, free_port
 from flows.runtime.server import selection
 from tests.conftest import ROOT, TINY
 from tests.waiting import wait_until
@@ -39,7 +40,7 @@ from tests.waiting import wait_until
 @pytest.fixture(scope="session", autouse=True)
 def prefect_server() -> Iterator[None]:
     # Tests do not find a server that whoever runs them has on this machine.
-    nobody = selection.free_port()
+    nobody = free_port()
     with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_SERVER_API_PORT: nobody}):
         patch.setenv("PREFECT_SERVER_API_PORT", str(nobody))
         with prefect_test_harness(server_startup_timeout=120):
@@ -69,7 +70,7 @@ def running_server(home: Path, **settings: str) -> Iterator[OwnServer]:
         home: its PREFECT_HOME, where server.log lies too.
         settings: further environment variables of the server and of its users.
     """
-    port = selection.free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     modules = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -96,11 +97,7 @@ def running_server(home: Path, **settings: str) -> Iterator[OwnServer]:
         assert process.poll() is None, log.read_text()
         yield OwnServer(url, home, {**environment, "PREFECT_API_URL": url})
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        end_child(process, 20)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.utilities.templating import apply_values
 
-from clipn.utils.processes import alive
+from clipn.utils.processes import alive, free_port
 from flows.runtime.server import selection
 from tests.flows.conftest import ROOT, OwnServer
 from tests.waiting import wait_until
@@ -32,7 +32,7 @@ class Ui:
     """The command in a folder of its own, as on a machine that never saw it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, selection.free_port()
+        self.folder, self.port = folder, free_port()
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         modules = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self.environment = {

@@ -168,15 +168,15 @@ def _stage(request: Request, url: str | None, tag: str, sockets: Sequence[socket
 
     from flows.runtime import stage
 
-    threading.Thread(target=_end_with_companion, args=(stage.forsaken if url else None,), daemon=True).start()
+    companion = multiprocessing.parent_process()
+    assert companion is not None
+    processes.at_parents_end(lambda: _interrupt(stage.forsaken if url else None), companion.join)
     setup_logging(incremental=False)  # the terminal's colours and width are this process's own
     stage.command(request.name, request.words, url, tag)
 
 
-def _end_with_companion(forsaken: threading.Event | None) -> None:
-    companion = multiprocessing.parent_process()
-    assert companion is not None
-    companion.join()
+def _interrupt(forsaken: threading.Event | None) -> None:
+    """End this stage in order; with the companion its server is gone, if it had one of its own."""
     if forsaken is not None:
         forsaken.set()
     os.kill(os.getpid(), signal.SIGINT)

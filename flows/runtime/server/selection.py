@@ -8,9 +8,7 @@ share theirs. What is started by hand has one of its own.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import socket
 import ssl
 import subprocess
@@ -45,8 +43,6 @@ START_SECONDS = 120
 STOP_SECONDS = 10
 SILENT = "No sign of life"
 """How the message begins of a run that the server calls crashed because it heard nothing of it."""
-PR_SET_PDEATHSIG = 1
-"""Of Linux's prctl."""
 
 
 def answers(url: str) -> bool:
@@ -125,7 +121,7 @@ class Own:
 
     def _start(self) -> None:
         # A port of its own: other runs would take this server for one that stays.
-        port = free_port()
+        port = processes.free_port()
         self._url = loopback(port)
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         with self._log.open("ab") as output:
@@ -135,7 +131,7 @@ class Own:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=end_with_parent,
+                preexec_fn=processes.end_with_parent,
             )
 
     def url(self) -> str:
@@ -171,14 +167,6 @@ def _started() -> Iterator[str]:
         own.stop()
 
 
-def end_with_parent() -> None:
-    """In a new process, as `preexec_fn`: end when its parent does, even by `kill -9`, and listen to interrupts."""
-    if sys.platform == "linux":  # no other system has it
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    # A command in the background of a script ignores them and would pass that on; Prefect needs them to end.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def _silence(url: str) -> str | None:
     """Why no Prefect API answers at `url`; None if one does."""
     try:
@@ -201,10 +189,3 @@ def _trust() -> ssl.SSLContext | bool:
 def loopback(port: int) -> str:
     """API address of a server on this machine."""
     return f"http://127.0.0.1:{port}/api"
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

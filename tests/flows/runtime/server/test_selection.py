@@ -23,7 +23,7 @@ from prefect.settings import (
 from prefect.states import Running
 
 from clipn.errors import ClipnError
-from clipn.utils.processes import alive
+from clipn.utils.processes import alive, free_port
 from flows.runtime.server import selection
 from tests.waiting import wait_until
 
@@ -41,7 +41,7 @@ def test_the_configured_server_comes_first(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_configured_server_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    silent = selection.loopback(selection.free_port())
+    silent = selection.loopback(free_port())
     with (
         temporary_settings({PREFECT_API_URL: silent}),
         pytest.raises(ClipnError, match=r"does not answer \(.*refused.*\); start it, or unset PREFECT_API_URL"),

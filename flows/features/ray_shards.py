@@ -30,7 +30,7 @@ from flows.features.shard import encode_one
 from flows.ray import cluster
 from flows.ray.cluster import Node, Share
 from flows.runtime import machine
-from flows.runtime.stage import StageProgress
+from flows.runtime.progress import StageProgress
 
 LOOK_SECONDS = 2.0
 """Between two looks at which shards are done and which nodes are there."""

@@ -13,7 +13,7 @@ from clipn.features import encode
 from clipn.features.encode import ShardTask
 from clipn.features.store import FeatureMeta
 from clipn.models.backbone import Backbone
-from flows.runtime.stage import StageProgress
+from flows.runtime.progress import StageProgress
 
 
 def encode_one(

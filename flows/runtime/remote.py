@@ -33,7 +33,6 @@ from clipn.paths import WORK
 from clipn.utils.files import write_text
 from flows.runtime import children
 from flows.runtime.server import selection
-from flows.stages import STAGES
 
 VARIABLE = "CLIPN_DEPLOYMENTS"
 REQUESTS = WORK / "elsewhere"
@@ -49,19 +48,23 @@ END_SECONDS = 150.0
 LOGS_AT_ONCE = 200
 
 
-def deployment(stage: str) -> str | None:
-    """The deployment that runs a stage; None for this machine.
+def deployment(stage: str, stages: Sequence[str]) -> str | None:
+    """Return the deployment that runs a stage; None for this machine.
+
+    Args:
+        stage: its name.
+        stages: the names that CLIPN_DEPLOYMENTS may hold.
 
     Raises:
-        InvalidParams: CLIPN_DEPLOYMENTS is no list of STAGE=FLOW/DEPLOYMENT, or names a stage that there is not.
+        InvalidParams: CLIPN_DEPLOYMENTS is no list of STAGE=FLOW/DEPLOYMENT, or names a stage that does not exist.
     """
     places = {}
     for word in os.environ.get(VARIABLE, "").split():
         name, equals, place = word.partition("=")
-        if not equals or place.count("/") != 1 or name not in STAGES:
+        if not equals or place.count("/") != 1 or name not in stages:
             raise InvalidParams(
                 f"{VARIABLE}: {word!r} is not STAGE=FLOW/DEPLOYMENT, as train=stage/gpu; "
-                f"a stage is one of {', '.join(STAGES)}"
+                f"a stage is one of {', '.join(stages)}"
             )
         places[name] = place
     return places.get(stage)

@@ -19,7 +19,8 @@ from clipn.project.params import read_params
 from clipn.prompts import wordnet
 from clipn.utils import files
 from flows.runtime import machine
-from flows.runtime.stage import StageProgress, stage
+from flows.runtime.progress import StageProgress
+from flows.runtime.stage import stage
 
 
 @stage("robustness")

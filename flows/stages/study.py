@@ -15,7 +15,8 @@ from clipn.project.params import read_params
 from clipn.utils import files
 from flows import evaluation
 from flows.runtime import machine
-from flows.runtime.stage import StageProgress, stage
+from flows.runtime.progress import StageProgress
+from flows.runtime.stage import stage
 
 
 @stage("study")

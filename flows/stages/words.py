@@ -12,7 +12,8 @@ from clipn.project.params import read_params
 from clipn.prompts import wordnet, words
 from clipn.utils.progress import Phases
 from flows.runtime import machine
-from flows.runtime.stage import StageProgress, stage
+from flows.runtime.progress import StageProgress
+from flows.runtime.stage import stage
 
 
 @stage("words")

@@ -15,7 +15,7 @@ from prefect.exceptions import PrefectException
 from clipn.errors import InvalidData
 from clipn.training import step_log
 from clipn.training.step_log import Step
-from flows.runtime.stage import ProgressBar
+from flows.runtime.progress import ProgressBar
 from flows.training.record import Events, Record
 
 POLL = 0.5

@@ -16,7 +16,7 @@ from prefect.exceptions import PrefectException
 from clipn.errors import ClipnError
 from flows.deployments.retrain.workspace import DVC, Say, Workspace
 from flows.runtime import children, stage
-from flows.runtime.stage import ProgressBar
+from flows.runtime.progress import ProgressBar
 
 COMMAND = (sys.executable, "-m", "flows.repro")
 """What is run in the checkout, followed by arguments for `dvc repro`."""

@@ -20,7 +20,7 @@ from prefect.logging import disable_run_logger
 from clipn.errors import InvalidData
 from clipn.training import step_log
 from clipn.training.step_log import StepLog
-from flows.runtime import stage
+from flows.runtime import progress
 from flows.training import watch
 from flows.training.record import Record
 from flows.training.watch import Lines, Training, Watch
@@ -171,7 +171,7 @@ def test_a_prefect_server_that_does_not_answer_ends_nothing(
         raise httpx.ConnectError("connection refused")
 
     monkeypatch.setattr(watch, "SAY", 0.0)
-    monkeypatch.setattr(stage, "create_progress_artifact", refuse)
+    monkeypatch.setattr(progress, "create_progress_artifact", refuse)
     run_as_flow(training, lambda: append(training, 12))
     assert len(calls) == 1  # tried again only after a pause
     assert "did not take the progress (connection refused)" in caplog.text

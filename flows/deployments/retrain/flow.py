@@ -241,9 +241,7 @@ def main() -> None:
     known = inspect.signature(retrain.fn).parameters
     words = dict(word.partition("=")[::2] for word in sys.argv[1:])
     if not words.keys() <= known.keys():
-        sys.exit(
-            f"usage: python -m flows.deployments.retrain [PARAMETER=VALUE …]; a parameter is one of {', '.join(known)}"
-        )
+        sys.exit(f"usage: python -m flows.retrain [PARAMETER=VALUE …]; a parameter is one of {', '.join(known)}")
     try:
         values = retrain.validate_parameters({name: _value(name, word) for name, word in words.items()})
         with selection.selected():

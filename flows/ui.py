@@ -31,11 +31,11 @@ from flows.runtime.server import provision, selection
 START_SECONDS = 180
 """A slow machine migrates a new database in about a minute."""
 PATIENCE_SECONDS = 120
-"""How long runs may take to end after they were asked to; a trainer writes a checkpoint."""
+"""How long runs may take to end after SIGTERM; a trainer writes a checkpoint."""
 STOP_SECONDS = 20
 """The same for a server, and for a worker without runs."""
-LOOK_SECONDS = 10
-"""Between two looks at the server."""
+CHECK_SECONDS = 10
+"""Between two requests to the server."""
 
 
 class UiFailed(ClipnError):
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(stack: ExitStack, pool: str | None, with_worker: bool) -> None:
-    """Start what is missing, say how to use it, and wait."""
+    """Start what is missing, print how to use it, and wait."""
     if not provision.DEPLOYMENTS.is_file():
         raise UiFailed(f"{provision.DEPLOYMENTS} does not exist in {Path.cwd()}; run this in the project's folder")
     started: dict[Path, subprocess.Popen[bytes]] = {}
@@ -86,13 +86,13 @@ def _run(stack: ExitStack, pool: str | None, with_worker: bool) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Of every process that is started here: this Python first, since commands of stages say `python`."""
+    """Return the environment of every process started here: this Python first, as stages call `python`."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def _running() -> str | None:
-    """Address of the server to use, if there is one.
+    """Return the address of the server to use, if there is one.
 
     Raises:
         ClipnError: the configured one does not answer, or something else has the port.
@@ -154,7 +154,7 @@ def _start_worker(stack: ExitStack, started: dict[Path, subprocess.Popen[bytes]]
 
 
 def _help(url: str) -> str:
-    """What to do next."""
+    """Return what people can do next."""
     ui = url.removesuffix("/api")
     names = [entry["name"] for entry in yaml.safe_load(provision.DEPLOYMENTS.read_text())["deployments"]]
     return f"""
@@ -168,10 +168,10 @@ Prefect UI: {ui}
 
 def _wait(started: dict[Path, subprocess.Popen[bytes]], url: str) -> None:
     """Wait until one of the processes ends, which none should; say when the server is away, and when it is back."""
-    answers, due = True, time.monotonic() + LOOK_SECONDS
+    answers, due = True, time.monotonic() + CHECK_SECONDS
     while True:
         if time.monotonic() > due:
-            now, due = selection.answers(url), time.monotonic() + LOOK_SECONDS
+            now, due = selection.answers(url), time.monotonic() + CHECK_SECONDS
             if now != answers:
                 print(f"The Prefect server at {url} " + ("answers again" if now else "does not answer"), flush=True)
             answers = now

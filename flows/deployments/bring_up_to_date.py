@@ -46,14 +46,14 @@ def _repro(arguments: list[str]) -> None:
     if api := selection.existing():
         settings["PREFECT_API_URL"] = api
     environment = children.environment(folder, settings)
-    said: deque[str] = deque(maxlen=40)
+    lines: deque[str] = deque(maxlen=40)
 
-    def say(line: str) -> None:
+    def relay(line: str) -> None:
         if line:
             get_run_logger().info(line)
-            said.append(line)
+            lines.append(line)
 
-    if children.run([*REPRO, *arguments], folder, environment, say):
-        errors = [line[len(_ERROR) :] for line in said if line.upper().startswith(_ERROR)]
+    if children.run([*REPRO, *arguments], folder, environment, relay):
+        errors = [line[len(_ERROR) :] for line in lines if line.upper().startswith(_ERROR)]
         reason = "\n".join(dict.fromkeys(errors)) or "see the lines above"
         raise ReproFailed(f"dvc repro failed: {reason}\nFinished stages are kept; run again to go on")

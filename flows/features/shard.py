@@ -19,7 +19,7 @@ from flows.runtime.progress import StageProgress
 def encode_one(
     name: str, shard: ShardTask, clip: Backbone, meta: FeatureMeta, params: FeaturesParams, workers: int
 ) -> Any:
-    """Make it and give its report. An error of the input's makes the task run fail at once."""
+    """Make a feature shard and return its report. Invalid input makes the task run fail at once, without retries."""
     try:
         return encode.encode_shard(
             shard, clip, meta, params, workers=workers, progress=StageProgress(f"images of {name}")

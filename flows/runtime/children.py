@@ -57,14 +57,14 @@ def environment(folder: Path, settings: Mapping[str, str] | None = None) -> dict
     return {**inherited, "PATH": path, "PYTHONUNBUFFERED": "1", **(settings or {}), MARK: str(folder)}
 
 
-def run(command: Sequence[str], folder: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> int:
+def run(command: Sequence[str], folder: Path, environment: Mapping[str, str], on_line: Callable[[str], None]) -> int:
     """Run a command in `folder` and return its exit status. The command has ended even if an exception leaves here.
 
     Args:
         command: the program and its arguments.
         folder: where it runs.
         environment: as from `environment`.
-        say: takes each line that it prints, in this thread.
+        on_line: takes each line that it prints, in this thread.
     """
     guard = subprocess.Popen(
         processes.guarded(command, PATIENCE_SECONDS),
@@ -84,11 +84,11 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str], sa
     try:
         while guard.poll() is None:
             with suppress(queue.Empty):
-                say(lines.get(timeout=_POLL_SECONDS))
+                on_line(lines.get(timeout=_POLL_SECONDS))
         # A process outside of the session may hold the pipe open, so its end is not waited for.
         reader.join(timeout=1)
         while not lines.empty():
-            say(lines.get())
+            on_line(lines.get())
         return guard.wait()
     finally:
         _stop(guard)
@@ -104,12 +104,12 @@ def working_in(folder: Path) -> list[psutil.Process]:
     return workers
 
 
-def settle(folder: Path, say: Callable[[str], None], patience: float = PATIENCE_SECONDS) -> None:
+def settle(folder: Path, log: Callable[[str], None], patience: float = PATIENCE_SECONDS) -> None:
     """Wait until no process works in `folder` any more, and kill those that do not end.
 
     Args:
         folder: the workspace.
-        say: takes a line for people where there is something to wait for.
+        log: takes a line for people where there is something to wait for.
         patience: seconds.
     """
     deadline = time.monotonic() + patience
@@ -117,10 +117,10 @@ def settle(folder: Path, say: Callable[[str], None], patience: float = PATIENCE_
     while workers := working_in(folder):
         names = ", ".join(str(process.pid) for process in workers)
         if time.monotonic() > deadline:
-            say(f"Killing what still works in {folder}: {names}")
+            log(f"Killing what still works in {folder}: {names}")
             return processes.kill(workers)
         if not announced:
-            say(f"Waiting for processes in {folder} to write what they have and end: {names}")
+            log(f"Waiting for processes in {folder} to write what they have and end: {names}")
             announced = True
         time.sleep(_POLL_SECONDS)
 

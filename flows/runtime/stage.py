@@ -105,14 +105,14 @@ def command(name: str, words: Sequence[str], own_server: str | None = None, tag:
 
 
 def _leave_if_forsaken() -> None:
-    """A function of its own: the flow travels to a Ray cluster with all that it names, and an event cannot."""
+    """End at once if the server is gone. A function of its own: the flow is pickled for Ray, and an event cannot be."""
     if forsaken.is_set():
         os._exit(128 + signal.SIGINT)
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C is no defect: Prefect has noted the run as crashed, and nobody needs to see where it was."""
+    """End with the usual status and no traceback after Ctrl-C; Prefect has marked the run as Crashed."""
     try:
         yield
     except KeyboardInterrupt:

@@ -33,7 +33,7 @@ from flows.stages import STAGES
 
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 100
-"""How long a stage may take to end after it was asked to; longer than a trainer may."""
+"""How long a stage may take to end after an interrupt; longer than a trainer may."""
 
 FORK = multiprocessing.get_context("fork")
 
@@ -56,7 +56,7 @@ class Request:
 
     @classmethod
     def read(cls, connection: socket.socket) -> Request | None:
-        """None if the other side is gone already."""
+        """Read a request; None if the other side is gone already."""
         head, streams, _, _ = socket.recv_fds(connection, LENGTH_BYTES, len(STREAMS))
         body = connection.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL) if head else b""
         if not body:
@@ -111,7 +111,7 @@ class Companion:
         if url and not self._announced:
             self._announced = True
             os.write(request.streams[1], f"Prefect UI: {url.removesuffix('/api')} (until dvc ends)\n".encode())
-        # Of a fork's own files and sockets none may be left: the other side would not notice this one's end.
+        # The fork closes these: a socket that it held open would hide the end of this process from the other side.
         process = FORK.Process(target=_stage, args=(request, url, self._tag, [self._listener, connection]))
         process.start()
         for stream in request.streams:
@@ -153,7 +153,7 @@ def _signal(process: ForkProcess, number: int) -> None:
 
 
 def _stage(request: Request, url: str | None, tag: str, sockets: Sequence[socket.socket]) -> None:
-    """In the fork: become the process that DVC started, as far as a stage can tell."""
+    """Run a stage in the fork, which takes over streams, folder and environment of the process that DVC started."""
     os.setsid()
     for inherited in sockets:
         inherited.close()
@@ -183,7 +183,7 @@ def _interrupt(forsaken: threading.Event | None) -> None:
 
 
 def _forget(url: str | None, tag: str) -> None:
-    """In another fork, since Prefect's client starts threads: note that the runs of dead stages have crashed."""
+    """Mark the runs of dead stages as Crashed. This runs in another fork, since Prefect's client starts threads."""
     from flows.runtime.server import selection
 
     with selection.selected(url):

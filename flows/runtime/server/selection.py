@@ -37,27 +37,31 @@ from clipn.errors import ClipnError
 from clipn.utils import processes
 
 LOGS = paths.WORK / "prefect" / socket.gethostname()
-"""Of servers and workers of this machine; others may share the project's folder."""
+"""Logs of this machine's servers and workers; other machines may share the project's folder."""
 ANSWER_SECONDS = 2
 START_SECONDS = 120
 STOP_SECONDS = 10
 SILENT = "No sign of life"
-"""How the message begins of a run that the server calls crashed because it heard nothing of it."""
+"""Beginning of the message of a run that the server marked as Crashed since its heartbeats stopped."""
 
 
 def answers(url: str) -> bool:
-    """Whether a Prefect API answers at `url`."""
+    """Return whether a Prefect API answers at `url`."""
     return _silence(url) is None
 
 
 def existing() -> str | None:
-    """The API address of the configured server, or of one on this machine's port for it."""
+    """Return the API address of the configured server, or of one on this machine's port for it; else None."""
     local = loopback(PREFECT_SERVER_API_PORT.value())
     return PREFECT_API_URL.value() or (local if answers(local) else None)
 
 
 def require(url: str) -> None:
-    """Raises ClipnError if no Prefect API answers at the configured address, or none that lets this process in."""
+    """Check that a Prefect API answers at the configured address and lets this process in.
+
+    Raises:
+        ClipnError: it does not; with the reason and the way out.
+    """
     full = f"{url.rstrip('/').removesuffix('/api')}/api"
     if url != full and answers(full):
         raise ClipnError(f"PREFECT_API_URL={url} is not the address of the API; that is {full}")
@@ -101,7 +105,7 @@ def selected(own: str | None = None) -> Iterator[None]:
 
 
 def mark_crashed(tag: str) -> None:
-    """Note that all runs with this tag that are still running have crashed: their processes are gone."""
+    """Mark the runs with this tag that are still Running as Crashed: their processes are gone."""
     condition = FlowRunFilter.model_validate({"tags": {"all_": [tag]}, "state": {"type": {"any_": ["RUNNING"]}}})
     with get_client(sync_client=True) as client:
         for run in client.read_flow_runs(flow_run_filter=condition):
@@ -109,10 +113,10 @@ def mark_crashed(tag: str) -> None:
 
 
 class Own:
-    """A server on loopback that is stopped by whoever started it.
+    """A server on loopback that belongs to one command.
 
     Args:
-        log: takes what the server prints, at its end.
+        log: the file to which the server's output is appended.
     """
 
     def __init__(self, log: Path) -> None:
@@ -135,7 +139,7 @@ class Own:
             )
 
     def url(self) -> str:
-        """Its address, as soon as it answers; a server that has died is replaced.
+        """Wait until the server answers, and return its address. A server that has died is replaced.
 
         Raises:
             ClipnError: it does not come up.
@@ -168,7 +172,7 @@ def _started() -> Iterator[str]:
 
 
 def _silence(url: str) -> str | None:
-    """Why no Prefect API answers at `url`; None if one does."""
+    """Return why no Prefect API answers at `url`; None if one does."""
     try:
         response = httpx.get(f"{url}/health", timeout=ANSWER_SECONDS, verify=_trust())
     except (httpx.HTTPError, OSError) as error:
@@ -179,7 +183,7 @@ def _silence(url: str) -> str | None:
 
 
 def _trust() -> ssl.SSLContext | bool:
-    """The certificates to take, as settings of Prefect's say for its own client."""
+    """Return the certificates to trust, by the same settings as Prefect's own client."""
     if PREFECT_API_TLS_INSECURE_SKIP_VERIFY.value():
         return False
     file = PREFECT_API_SSL_CERT_FILE.value()
@@ -187,5 +191,5 @@ def _trust() -> ssl.SSLContext | bool:
 
 
 def loopback(port: int) -> str:
-    """API address of a server on this machine."""
+    """Return the API address of a server on this machine."""
     return f"http://127.0.0.1:{port}/api"

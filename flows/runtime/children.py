@@ -118,7 +118,9 @@ def settle(folder: Path, log: Callable[[str], None], patience: float = PATIENCE_
         names = ", ".join(str(process.pid) for process in workers)
         if time.monotonic() > deadline:
             log(f"Killing what still works in {folder}: {names}")
-            return processes.kill(workers)
+            processes.kill(workers)
+            psutil.wait_procs(workers, timeout=10)  # until their parents have waited for them, too
+            return
         if not announced:
             log(f"Waiting for processes in {folder} to write what they have and end: {names}")
             announced = True

@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _run(command: list[str]) -> int:
-    """Exit status of a command. An interrupt reaches it too, and it is given the time to end in order."""
+    """Run a command and return its exit status. An interrupt reaches it too, and it gets the time to end in order."""
     process = subprocess.Popen(command)
     try:
         return process.wait()
@@ -55,13 +55,13 @@ def _run(command: list[str]) -> int:
 
 
 def _up_to_date() -> bool:
-    """Whether DVC has nothing to do, which its `repro` takes longer to say."""
+    """Return whether DVC has nothing to do; `dvc repro` takes longer to find that out."""
     done = subprocess.run([*DVC, "status", "--json"], capture_output=True, text=True, check=False)
     return done.returncode == 0 and json.loads(done.stdout or "null") == {}
 
 
 def _show(params: Params) -> None:
-    """The measured results and where the rest of them lies."""
+    """Print the measured results and where the rest of them lies."""
     console = Console()
     if not console.is_terminal:
         console.width = LOG_WIDTH

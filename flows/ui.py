@@ -25,17 +25,17 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_API_PORT, temporary_settings
 
 from clipn.errors import ClipnError
-from flows.runtime.processes import tree
-from flows.runtime.server import provision, select
+from clipn.utils import processes
+from flows.runtime.server import provision, selection
 
 START_SECONDS = 180
 """A slow machine migrates a new database in about a minute."""
 PATIENCE_SECONDS = 120
-"""How long runs may take to end after they were asked to; a trainer writes a checkpoint."""
+"""How long runs may take to end after SIGTERM; a trainer writes a checkpoint."""
 STOP_SECONDS = 20
 """The same for a server, and for a worker without runs."""
-LOOK_SECONDS = 10
-"""Between two looks at the server."""
+CHECK_SECONDS = 10
+"""Between two requests to the server."""
 
 
 class UiFailed(ClipnError):
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(stack: ExitStack, pool: str | None, with_worker: bool) -> None:
-    """Start what is missing, say how to use it, and wait."""
+    """Start what is missing, print how to use it, and wait."""
     if not provision.DEPLOYMENTS.is_file():
         raise UiFailed(f"{provision.DEPLOYMENTS} does not exist in {Path.cwd()}; run this in the project's folder")
     started: dict[Path, subprocess.Popen[bytes]] = {}
@@ -86,20 +86,20 @@ def _run(stack: ExitStack, pool: str | None, with_worker: bool) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Of every process that is started here: this Python first, since commands of stages say `python`."""
+    """Return the environment of every process started here: this Python first, as stages call `python`."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def _running() -> str | None:
-    """Address of the server to use, if there is one.
+    """Return the address of the server to use, if there is one.
 
     Raises:
         ClipnError: the configured one does not answer, or something else has the port.
     """
     configured: str | None = PREFECT_API_URL.value()
     if configured is not None:
-        select.require(configured)
+        selection.require(configured)
         return configured
     port = PREFECT_SERVER_API_PORT.value()
     if not 0 < port < 2**16:
@@ -107,8 +107,8 @@ def _running() -> str | None:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)):
             return None
-    url = select.loopback(port)
-    if not select.answers(url):
+    url = selection.loopback(port)
+    if not selection.answers(url):
         raise UiFailed(
             f"port {port} is used by another program, or by a Prefect server that is still starting; "
             "choose another port with PREFECT_SERVER_API_PORT, or try again"
@@ -118,18 +118,18 @@ def _running() -> str | None:
 
 def _start_server(stack: ExitStack, started: dict[Path, subprocess.Popen[bytes]]) -> str:
     port = PREFECT_SERVER_API_PORT.value()
-    url, log = select.loopback(port), select.LOGS / "server.log"
+    url, log = selection.loopback(port), selection.LOGS / "server.log"
     print("Starting the Prefect server (the first start makes its database, up to a minute) …", flush=True)
     command = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
     process = stack.enter_context(_child(command, log, environment()))
     started[log] = process
-    _until(lambda: select.answers(url), process, log)
+    _until(lambda: selection.answers(url), process, log)
     return url
 
 
 def _start_worker(stack: ExitStack, started: dict[Path, subprocess.Popen[bytes]], url: str, pool: str) -> None:
     """Start this folder's worker of a pool on this machine, unless it runs."""
-    log = select.LOGS / f"worker-{pool}.log"
+    log = selection.LOGS / f"worker-{pool}.log"
     name = f"{socket.gethostname()} {Path.cwd().name}"
     with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
         try:
@@ -138,8 +138,8 @@ def _start_worker(stack: ExitStack, started: dict[Path, subprocess.Popen[bytes]]
             raise UiFailed(
                 f"the server has no work pool {pool!r}; 'python -m flows.ui --no-worker' makes the pools"
             ) from error
-        select.LOGS.mkdir(parents=True, exist_ok=True)
-        lock = stack.enter_context((select.LOGS / f"worker-{pool}.lock").open("w"))
+        selection.LOGS.mkdir(parents=True, exist_ok=True)
+        lock = stack.enter_context((selection.LOGS / f"worker-{pool}.lock").open("w"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -154,7 +154,7 @@ def _start_worker(stack: ExitStack, started: dict[Path, subprocess.Popen[bytes]]
 
 
 def _help(url: str) -> str:
-    """What to do next."""
+    """Return what people can do next."""
     ui = url.removesuffix("/api")
     names = [entry["name"] for entry in yaml.safe_load(provision.DEPLOYMENTS.read_text())["deployments"]]
     return f"""
@@ -168,10 +168,10 @@ Prefect UI: {ui}
 
 def _wait(started: dict[Path, subprocess.Popen[bytes]], url: str) -> None:
     """Wait until one of the processes ends, which none should; say when the server is away, and when it is back."""
-    answers, due = True, time.monotonic() + LOOK_SECONDS
+    answers, due = True, time.monotonic() + CHECK_SECONDS
     while True:
         if time.monotonic() > due:
-            now, due = select.answers(url), time.monotonic() + LOOK_SECONDS
+            now, due = selection.answers(url), time.monotonic() + CHECK_SECONDS
             if now != answers:
                 print(f"The Prefect server at {url} " + ("answers again" if now else "does not answer"), flush=True)
             answers = now
@@ -201,12 +201,12 @@ def _child(command: list[str], log: Path, environment: dict[str, str]) -> Iterat
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches this process alone, which ends them in order
-            preexec_fn=select.end_with_parent,
+            preexec_fn=processes.end_with_parent,
         )
     try:
         yield process
     finally:
-        tree.end_child(process, STOP_SECONDS)
+        processes.end_child(process, STOP_SECONDS)
 
 
 def _end_runs(worker: subprocess.Popen[bytes]) -> None:
@@ -214,7 +214,7 @@ def _end_runs(worker: subprocess.Popen[bytes]) -> None:
     with suppress(psutil.NoSuchProcess):
         if runs := psutil.Process(worker.pid).children():
             print(f"Ending {len(runs)} run(s); training writes a checkpoint first …", flush=True)
-            tree.end(runs, PATIENCE_SECONDS)
+            processes.end(runs, PATIENCE_SECONDS)
 
 
 def _interrupt(number: int, frame: Any) -> None:

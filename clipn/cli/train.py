@@ -66,6 +66,7 @@ def train(
     from clipn.project.params import read_params
     from clipn.training import distributed
     from clipn.training import run as training
+    from clipn.utils import processes
 
     parameters = read_params(params).train
     job = training.Job(
@@ -81,7 +82,7 @@ def train(
     )
     stop = threading.Event()
     if end_with_parent:
-        threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
+        processes.at_parents_end(lambda: _stop_with_parent(stop))
     with (
         _stop_on_signals(stop),
         distributed.joined(device or ("cuda" if torch.cuda.is_available() else "cpu")) as group,
@@ -127,7 +128,6 @@ def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
 
 
 def _stop_with_parent(stop: threading.Event) -> None:
-    os.read(0, 1)  # nothing is ever written: this returns when the parent is gone
     stop.set()
     threading.Event().wait(GRACE_SECONDS)
     os._exit(1)  # a step that waits for a process that is gone would wait on

@@ -26,8 +26,7 @@ from clipn.features.writer import write_shard
 from clipn.models import image_tower
 from clipn.models.backbone import Backbone
 from clipn.utils.files import sha256, write_text
-from clipn.utils.progress import Progress, silent
-from clipn.utils.timing import Phases
+from clipn.utils.progress import Phases, Progress, silent
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,8 @@ from clipn.prompts.wordnet import Lexicon
 from clipn.scores.word_features import WordFeatures
 from clipn.utils.arrays import unit_norm
 from clipn.utils.files import atomic_path
-from clipn.utils.progress import Progress, silent
+from clipn.utils.progress import Phases, Progress, silent
 from clipn.utils.sampling import evenly
-from clipn.utils.timing import Phases
 
 FILE = "words.parquet"
 BATCH = 8192

@@ -98,11 +98,11 @@ def fetch(
 
 
 def _request(url: str, partial: Path, validator: str | None, timeout: float) -> requests.Response:
-    """The server's answer to a request for what `partial` still lacks."""
+    """Return the server's answer to a request for the rest of `partial`."""
     headers = {"Accept-Encoding": "identity"}
-    have = partial.stat().st_size if partial.exists() else 0
-    if have:
-        headers["Range"] = f"bytes={have}-"
+    size = partial.stat().st_size if partial.exists() else 0
+    if size:
+        headers["Range"] = f"bytes={size}-"
         if validator:
             headers["If-Range"] = validator
     try:
@@ -117,7 +117,7 @@ def _request(url: str, partial: Path, validator: str | None, timeout: float) -> 
     except (requests.RequestException, ValueError) as error:
         raise _PermanentError(str(error)) from error
     start = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
-    if response.status_code == 200 or (response.status_code == 206 and start == str(have)):
+    if response.status_code == 200 or (response.status_code == 206 and start == str(size)):
         return response
     response.close()
     if response.status_code in (206, 416):  # another part than was asked for, or none since `partial` is too long
@@ -129,7 +129,7 @@ def _request(url: str, partial: Path, validator: str | None, timeout: float) -> 
 
 
 def _validator(response: requests.Response) -> str | None:
-    """What tells the server's version of the file byte for byte, for If-Range."""
+    """Return the value for If-Range that identifies the server's version of the file byte for byte."""
     etag = response.headers.get("ETag", "")
     return etag if etag.startswith('"') else response.headers.get("Last-Modified")
 

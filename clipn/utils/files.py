@@ -17,7 +17,7 @@ from clipn.errors import InvalidData, MissingInput
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it is synced and takes the name on success.
+    """Yield a temporary path beside `path` to write to; it is synced and takes the name on success.
 
     On an exception the temporary file is removed and an earlier file at `path` stays as it was.
     """
@@ -36,7 +36,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """A temporary folder beside `path` that replaces it on success and vanishes on an exception."""
+    """Yield a temporary folder beside `path` that replaces it on success and vanishes on an exception."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
@@ -51,6 +51,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
+    """Write a text file as UTF-8."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -77,6 +78,6 @@ def read_json(path: str | Path) -> Any:
 
 
 def sha256(path: str | Path) -> str:
-    """Hex digest of a file's content."""
+    """Return the SHA-256 of a file's content as a hex digest."""
     with Path(path).open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -6,7 +6,7 @@ import ctypes
 
 
 def release_free_blocks() -> None:
-    """Have glibc give the holes in its heap back to the system; elsewhere than on glibc nothing happens.
+    """Return free blocks of the heap to the system. This needs glibc; with other libraries nothing happens.
 
     Batches that one thread makes and another one frees leave holes between the blocks of the steps.
     Without this, resident memory grows by about a batch a step although nothing is kept. Having glibc map

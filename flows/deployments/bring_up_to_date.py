@@ -11,8 +11,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from clipn.errors import ClipnError
-from flows.runtime.processes import children
-from flows.runtime.server import select
+from flows.runtime import children
+from flows.runtime.server import selection
 
 _ERROR = "ERROR: "
 REPRO = (sys.executable, "-m", "dvc", "repro")
@@ -43,17 +43,17 @@ def repro_targets(targets: list[str], force: bool = False) -> State[None]:
 
 def _repro(arguments: list[str]) -> None:
     folder, settings = Path.cwd(), dict(children.UNDATED)
-    if api := select.existing():
+    if api := selection.existing():
         settings["PREFECT_API_URL"] = api
     environment = children.environment(folder, settings)
-    said: deque[str] = deque(maxlen=40)
+    lines: deque[str] = deque(maxlen=40)
 
-    def say(line: str) -> None:
+    def relay(line: str) -> None:
         if line:
             get_run_logger().info(line)
-            said.append(line)
+            lines.append(line)
 
-    if children.run([*REPRO, *arguments], folder, environment, say):
-        errors = [line[len(_ERROR) :] for line in said if line.upper().startswith(_ERROR)]
+    if children.run([*REPRO, *arguments], folder, environment, relay):
+        errors = [line[len(_ERROR) :] for line in lines if line.upper().startswith(_ERROR)]
         reason = "\n".join(dict.fromkeys(errors)) or "see the lines above"
         raise ReproFailed(f"dvc repro failed: {reason}\nFinished stages are kept; run again to go on")

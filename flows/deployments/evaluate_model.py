@@ -1,7 +1,7 @@
-"""Flow `evaluate-model`: a trained no encoder, from wherever, on benchmarks of the pipeline.
+"""Flow `evaluate-model`: a trained "No" text encoder, wherever it comes from, on benchmarks of the pipeline.
 
-The stages `evaluate` and `evaluate_imported` do the same for the models that DVC knows. This flow is for a look
-at another one: what it writes is no output of DVC, and nothing depends on it.
+The stages `evaluate` and `evaluate_imported` do the same for the models that DVC knows. This flow measures
+another one: what it writes is no output of DVC, and nothing depends on it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ EVALUATED = Path("data/evaluated")
 
 @flow(name="evaluate-model", flow_run_name="evaluate {model}", persist_result=False)
 def evaluate_model(model: str, benchmarks: list[str] | None = None) -> State[None]:
-    """Measure a trained no encoder on the features that the pipeline has made.
+    """Measure a trained "No" text encoder on the features that the pipeline has made.
 
     Args:
-        model: Folder of the no encoder, as in models/clipn/seed-0.
+        model: Folder of the "No" text encoder, as in models/clipn/seed-0.
         benchmarks: Names of benchmarks in params.yaml. Empty: those of evaluate.benchmarks.
     """
     try:
@@ -54,20 +54,20 @@ def evaluate_model(model: str, benchmarks: list[str] | None = None) -> State[Non
 
 
 def _checked(params: Params, folder: Path, names: list[str]) -> list[str]:
-    """The methods to measure, after a look at everything that was asked for.
+    """Check that model and benchmarks exist, and return the methods to measure.
 
     Raises:
-        ClipnError: the model or a benchmark does not exist, or no method uses a no encoder.
+        ClipnError: the model or a benchmark does not exist, or no method uses a "No" text encoder.
     """
     no_encoder.read_config(folder)
     for name in names:
         config.named(params.benchmarks, "benchmarks", name)
     methods = [method for method in params.evaluate.methods if scores.is_trained(method)]
     if not methods:
-        raise InvalidParams("evaluate.methods has no method that uses a no encoder, such as CLIPN-ATD")
+        raise InvalidParams('evaluate.methods has no method that uses a "No" text encoder, such as CLIPN-ATD')
     return methods
 
 
 def _label(folder: Path) -> str:
-    """A name for files and artifacts."""
+    """Return a name for files and artifacts."""
     return re.sub("[^a-z0-9]+", "-", str(folder).lower()).strip("-")

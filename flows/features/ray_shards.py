@@ -30,10 +30,10 @@ from flows.features.shard import encode_one
 from flows.ray import cluster
 from flows.ray.cluster import Node, Share
 from flows.runtime import machine
-from flows.runtime.stage import StageProgress
+from flows.runtime.progress import StageProgress
 
-LOOK_SECONDS = 2.0
-"""Between two looks at which shards are done and which nodes are there."""
+POLL_SECONDS = 2.0
+"""Between two checks of which shards are done and which nodes are there."""
 RESTARTS = 3
 """How often a shard is made again because its node or process was lost."""
 
@@ -50,7 +50,7 @@ def encode(
 def encode_all(
     tasks: Sequence[ShardTask], folder: Path, meta: FeatureMeta, params: FeaturesParams
 ) -> tuple[list[ShardReport], str]:
-    """Make all shards on the cluster; gives their reports, in their order, and the device.
+    """Make all shards on the cluster; return their reports, in the order of `tasks`, and the device.
 
     Args:
         tasks: paths in them may be relative to the current folder.
@@ -83,10 +83,10 @@ def encode_all(
 
 
 def share_of(nodes: Sequence[Node], device: str) -> Share:
-    """What one shard takes: a GPU and its part of the cores, or CLIPN_WORKERS cores, else one.
+    """Return what one shard takes: a GPU and its part of the cores, or CLIPN_WORKERS cores, else one core.
 
     Raises:
-        InvalidParams: no node has so much.
+        InvalidParams: no node has as much.
     """
     if device == "cuda":
         default, gpus = max(1, min(node.cpus // node.gpus for node in nodes if node.gpus)), 1
@@ -112,9 +112,9 @@ def _wait(refs: dict[Any, int], share: Share, nodes: Sequence[Node]) -> None:
     """
     progress, lost = StageProgress("images"), cluster.Lost(nodes)
     pending, done, total = list(refs), 0, sum(refs.values())
-    looked = time.monotonic()
+    checked = time.monotonic()
     while pending:
-        ready, pending = ray.wait(pending, timeout=LOOK_SECONDS)
+        ready, pending = ray.wait(pending, timeout=POLL_SECONDS)
         for ref in ready:
             try:
                 state = ray.get(ref)
@@ -129,8 +129,8 @@ def _wait(refs: dict[Any, int], share: Share, nodes: Sequence[Node]) -> None:
                 raise ClipnError(str(state.message))
             done += refs[ref]
             progress(done, total)
-        if time.monotonic() - looked > LOOK_SECONDS:
-            looked = time.monotonic()
+        if time.monotonic() - checked > POLL_SECONDS:
+            checked = time.monotonic()
             for name in lost.names():
                 get_run_logger().warning("Node %s is gone; its shards are made again on the others", name)
             if not any(map(share.fits, cluster.nodes())):
@@ -139,7 +139,7 @@ def _wait(refs: dict[Any, int], share: Share, nodes: Sequence[Node]) -> None:
 
 @contextmanager
 def _known_server() -> Iterator[str]:
-    """Name the Prefect server in the settings, which travel with tasks: else each node would start one of its own."""
+    """Name the Prefect server in the settings, which travel with tasks: otherwise each node would start its own."""
     with get_client(sync_client=True) as client:
         url = str(client.api_url).rstrip("/")
     with temporary_settings({PREFECT_API_URL: url}):
@@ -152,5 +152,5 @@ def _absolute(shard: ShardTask) -> ShardTask:
 
 @functools.lru_cache(maxsize=1)
 def _tower(folder: Path, fingerprint: str, device: str) -> Backbone:
-    """Loaded once in each process; the fingerprint tells backbones at one place apart."""
+    """Load a backbone once in each process; the fingerprint tells apart what one folder has held."""
     return backbone.load(folder, device)

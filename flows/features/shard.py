@@ -13,13 +13,13 @@ from clipn.features import shards
 from clipn.features.shards import ShardTask
 from clipn.features.store import FeatureMeta
 from clipn.models.backbone import Backbone
-from flows.runtime.stage import StageProgress
+from flows.runtime.progress import StageProgress
 
 
 def encode_one(
     name: str, shard: ShardTask, clip: Backbone, meta: FeatureMeta, params: FeaturesParams, workers: int
 ) -> Any:
-    """Make it and give its report. An error of the input's makes the task run fail at once."""
+    """Make a feature shard and return its report. Invalid input makes the task run fail at once, without retries."""
     try:
         return shards.encode_shard(
             shard, clip, meta, params, workers=workers, progress=StageProgress(f"images of {name}")

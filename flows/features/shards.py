@@ -31,7 +31,7 @@ def encode(name: str, shard: ShardTask, clip: Backbone, meta: FeatureMeta, param
 
 
 def load(folder: Path) -> Backbone:
-    """The backbone for `encode_all`: on a cluster it is only looked at here, and needs no GPU of this machine."""
+    """Load the backbone for `encode_all`. On a cluster this process only describes it, which needs no GPU."""
     return backbone.load(folder, "cpu" if cluster.address() else machine.device())
 
 
@@ -43,7 +43,7 @@ def encode_all(
     out: Path,
     folder: Path | None = None,
 ) -> dict[str, Any]:
-    """Make all shards and move them to `out` as a finished store; gives the stage's report.
+    """Make all shards, move them to `out` as a finished store, and return the stage's report.
 
     Shards of an interrupted run are taken over if they are whole and their source has not changed.
 

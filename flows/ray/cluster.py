@@ -1,7 +1,7 @@
 """The Ray cluster that RAY_ADDRESS names, if it names one. Without it nothing of Ray is imported.
 
 The nodes of the cluster share the project's folder with this machine, under the same path: stages hand
-them paths, not content. Whether they do is asked of every node before any work.
+them paths, not content. Every node is checked for that before any work.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ VARIABLE = "RAY_ADDRESS"
 PROBE_SECONDS = 60
 """How long a node may take to answer; its first process has to start in this time."""
 DOUBT_SECONDS = 3.0
-"""How long the end of a node may take to be known everywhere."""
+"""How long Ray may take to notice everywhere that a node is gone."""
 CODE = Path(__file__).parent.parent.parent
 """The folder that holds this package, in a run of the pipeline the project's folder."""
 PACKAGES = ("img2dataset", "open_clip", "prefect", "pyarrow", "torch")
@@ -61,13 +61,13 @@ class Share:
     gpus: int = 0
 
     def fits(self, node: Node) -> int:
-        """How many of them a node holds."""
+        """Return how many of them a node holds."""
         counts = [node.cpus // self.cpus] if self.cpus else []
         return min([*counts, *([node.gpus // self.gpus] if self.gpus else [])])
 
 
 def address() -> str | None:
-    """The cluster's address, or None where work stays on this machine.
+    """Return the cluster's address; None where work stays on this machine.
 
     Raises:
         InvalidParams: it is none of HOST:PORT and auto.
@@ -89,7 +89,7 @@ def address() -> str | None:
 
 @contextmanager
 def connected(variables: Mapping[str, str] | None = None, to_reach: Sequence[str] = ()) -> Iterator[list[Node]]:
-    """Be part of the cluster while the block lasts; gives its nodes. Work that is left at its end is stopped.
+    """Join the cluster for the block, and yield its nodes. At the end of the block its work there is stopped.
 
     Args:
         variables: of the environment of each process on the cluster.
@@ -149,56 +149,56 @@ def join(where: str, variables: Mapping[str, str], hook: str | None = None, *, s
 
 
 def nodes() -> list[Node]:
-    """The nodes that are alive and have CPUs or GPUs, in the order of their names; to be called within `connected`."""
+    """Return the nodes that are alive and have CPUs or GPUs, sorted by name. Call this within `connected`."""
     import ray
 
-    found = []
+    alive = []
     for entry in ray.nodes():
         resources = entry["Resources"]
         cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
         if entry["Alive"] and (cpus or gpus):
             host = entry["NodeManagerHostname"]
             name = f"{host} ({entry['NodeManagerAddress']}, {entry['NodeID'][:8]})"
-            found.append(Node(entry["NodeID"], name, host, cpus, gpus))
-    return sorted(found, key=lambda node: (node.name, node.id))
+            alive.append(Node(entry["NodeID"], name, host, cpus, gpus))
+    return sorted(alive, key=lambda node: (node.name, node.id))
 
 
-def device(found: Sequence[Node]) -> str:
-    """CLIPN_DEVICE, else `cuda` where the cluster has GPUs, else `cpu`.
+def device(members: Sequence[Node]) -> str:
+    """Return CLIPN_DEVICE, else `cuda` where the cluster has GPUs, else `cpu`.
 
     Raises:
         InvalidParams: a GPU is asked for, but there is none.
     """
-    gpus = any(node.gpus for node in found)
+    gpus = any(node.gpus for node in members)
     name = os.environ.get("CLIPN_DEVICE") or ("cuda" if gpus else "cpu")
     if name not in ("cpu", "cuda") or (name == "cuda" and not gpus):
         raise InvalidParams(
             f"CLIPN_DEVICE={name} cannot be used: on a Ray cluster it is cpu, or cuda where Ray knows of GPUs "
-            f"(this one has {sum(node.gpus for node in found)})"
+            f"(this one has {sum(node.gpus for node in members)})"
         )
     return name
 
 
-def elsewhere(found: Sequence[Node]) -> list[Node]:
-    """The nodes that are on other hosts than this process."""
-    return [node for node in found if node.host != socket.gethostname()]
+def elsewhere(members: Sequence[Node]) -> list[Node]:
+    """Return the nodes that are on other hosts than this process."""
+    return [node for node in members if node.host != socket.gethostname()]
 
 
 class Lost:
     """Tells which nodes went away.
 
     Args:
-        found: the nodes at the start.
+        members: the nodes at the start.
     """
 
-    def __init__(self, found: Sequence[Node]) -> None:
-        self._known = {node.id: node.name for node in found}
+    def __init__(self, members: Sequence[Node]) -> None:
+        self._names = {node.id: node.name for node in members}
 
     def names(self) -> list[str]:
-        """Of the nodes that went away since the last call."""
+        """Return the names of the nodes that went away since the last call."""
         alive = {node.id for node in nodes()}
-        gone = [key for key in self._known if key not in alive]
-        return [self._known.pop(key) for key in gone]
+        gone = [key for key in self._names if key not in alive]
+        return [self._names.pop(key) for key in gone]
 
 
 def _require_packages() -> None:
@@ -237,8 +237,8 @@ def _own_signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _probed(found: Sequence[Node], to_reach: Sequence[str]) -> list[Node]:
-    """Ask every node whether it can take part; those that went away meanwhile are left out."""
+def _probed(members: Sequence[Node], to_reach: Sequence[str]) -> list[Node]:
+    """Check that every node can take part, and return those that are still alive."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -246,29 +246,29 @@ def _probed(found: Sequence[Node], to_reach: Sequence[str]) -> list[Node]:
     write_text(marker, "")
     try:
         ask = ray.remote(num_cpus=0, max_retries=0)(_question(marker.absolute(), to_reach))
-        asked = {
+        refs = {
             ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(): node
-            for node in found
+            for node in members
         }
-        ray.wait(list(asked), num_returns=len(asked), timeout=PROBE_SECONDS)
-        answers = [(node, _answer(ref)) for ref, node in asked.items()]
+        ray.wait(list(refs), num_returns=len(refs), timeout=PROBE_SECONDS)
+        answers = [(node, _answer(ref)) for ref, node in refs.items()]
     finally:
         marker.unlink()
     alive = {node.id for node in nodes()}
-    problems = [f"node {node.name} {said}" for node, said in answers if said and node.id in alive]
+    problems = [f"node {node.name} {problem}" for node, problem in answers if problem and node.id in alive]
     if problems:
         raise ClipnError(
             f"the Ray cluster at {address()} cannot be used: {'; '.join(problems)}. Mend or stop that node, or "
             f"unset {VARIABLE} to work on this machine alone"
         )
-    return [node for node in found if node.id in alive]
+    return [node for node in members if node.id in alive]
 
 
-def _answer(asked: Any) -> str | None:
+def _answer(ref: Any) -> str | None:
     import ray
 
     try:
-        problem: str | None = ray.get(asked, timeout=0)
+        problem: str | None = ray.get(ref, timeout=0)
         return problem
     except ray.exceptions.GetTimeoutError:
         return f"does not answer within {PROBE_SECONDS} s"
@@ -278,7 +278,7 @@ def _answer(asked: Any) -> str | None:
 
 
 def _question(marker: Path, to_reach: Sequence[str]) -> Callable[[], str | None]:
-    """What a node is asked. A function of its own: it travels as a whole, so the node needs no file for it."""
+    """Return the function that checks a node. It is pickled as a whole, so the node needs no file of this project."""
     from prefect.settings import PREFECT_API_SSL_CERT_FILE  # img2dataset's process imports this module without Prefect
 
     needed = {str(Path.cwd()): str(marker), str(CODE): __file__}

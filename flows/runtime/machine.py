@@ -8,7 +8,11 @@ from clipn.errors import InvalidParams
 
 
 def device() -> str:
-    """CLIPN_DEVICE, else `cuda` where there is one, else `cpu`."""
+    """Return CLIPN_DEVICE, else `cuda` where there is one, else `cpu`.
+
+    Raises:
+        InvalidParams: torch cannot use the device.
+    """
     import torch  # only stages with a tower or a trainer need it
 
     name = os.environ.get("CLIPN_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -20,19 +24,19 @@ def device() -> str:
 
 
 def workers() -> int:
-    """CLIPN_WORKERS, else the number of usable cores: processes that download, threads that decode."""
+    """Return CLIPN_WORKERS, else the number of usable cores: processes that download, threads that decode."""
     return _count("CLIPN_WORKERS", len(os.sched_getaffinity(0)))
 
 
 def processes(device: str) -> int:
-    """CLIPN_PROCESSES, else one for each GPU if `device` is one, else one: processes that train together."""
+    """Return how many processes train together: CLIPN_PROCESSES, else one for each GPU if `device` is one, else 1."""
     import torch
 
     return _count("CLIPN_PROCESSES", torch.cuda.device_count() if device.startswith("cuda") else 1)
 
 
 def download_threads() -> int:
-    """CLIPN_DOWNLOAD_THREADS: connections of each downloading process."""
+    """Return CLIPN_DOWNLOAD_THREADS, else 16: connections of each downloading process."""
     return _count("CLIPN_DOWNLOAD_THREADS", 16)
 
 

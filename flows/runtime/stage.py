@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-import logging
 import os
 import signal
 import sys
@@ -17,15 +16,15 @@ from importlib.metadata import version
 from typing import Any, cast
 
 from prefect import Flow, flow, get_run_logger, tags
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
+from clipn import paths
 from clipn.errors import ClipnError
-from clipn.paths import STAGES
 from clipn.utils.files import write_json
 from flows.runtime import remote
-from flows.runtime.server import select
+from flows.runtime.server import selection
+from flows.stages import STAGES
 
 forsaken = threading.Event()
 """Set when the server that belongs to the `dvc` command is gone. Prefect would try for a minute to tell it that an
@@ -62,7 +61,7 @@ def stage(name: str) -> Callable[[Callable[..., dict[str, Any]]], Flow[..., dict
             seconds = {**report.get("seconds", {}), "total": round(time.perf_counter() - start, 3)}
             label = "-".join([name, *map(str, signature.bind(*args, **kwargs).arguments.values())])
             write_json(
-                STAGES / f"{label}.json",
+                paths.STAGES / f"{label}.json",
                 {**report, "stage": label, "seconds": seconds, "versions": {p: version(p) for p in PACKAGES}},
             )
             get_run_logger().info("%s: %s in %.1f s", label, _summary(report), seconds["total"])
@@ -92,11 +91,11 @@ def command(name: str, words: Sequence[str], own_server: str | None = None, tag:
         sys.exit(f"usage: python -m flows {name} {' '.join(parameters).upper()}".rstrip())
     marks = [mark for mark in (tag, os.environ.get(TAG)) if mark]
     try:
-        place = remote.deployment(name)
+        place = remote.deployment(name, STAGES)
         if place:
             with _interruptible():
                 return remote.run(name, words, place, marks)
-        with select.selected(own_server), tags(*marks), _interruptible():
+        with selection.selected(own_server), tags(*marks), _interruptible():
             # With free parameters Prefect's own overloads do not see what return_state changes.
             state = cast(State[Any], run(**values, return_state=True))
     except ClipnError as error:
@@ -106,72 +105,18 @@ def command(name: str, words: Sequence[str], own_server: str | None = None, tag:
 
 
 def _leave_if_forsaken() -> None:
-    """A function of its own: the flow travels to a Ray cluster with all that it names, and an event cannot."""
+    """End at once if the server is gone. A function of its own: the flow is pickled for Ray, and an event cannot be."""
     if forsaken.is_set():
         os._exit(128 + signal.SIGINT)
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C is no defect: Prefect has noted the run as crashed, and nobody needs to see where it was."""
+    """End with the usual status and no traceback after Ctrl-C; Prefect has marked the run as Crashed."""
     try:
         yield
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-
-
-class ProgressBar:
-    """A progress artifact in the Prefect UI, made at the first call.
-
-    Args:
-        what: what is counted, such as "images".
-    """
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._artifact: Any = None
-
-    @property
-    def drawn(self) -> bool:
-        return self._artifact is not None
-
-    def __call__(self, done: int, total: int) -> None:
-        percent = 100 * done / max(total, 1)
-        if self._artifact is None:
-            self._artifact = create_progress_artifact(percent, description=self._what)
-        else:
-            update_progress_artifact(self._artifact, percent)
-
-
-class StageProgress:
-    """Progress on the terminal and, for work that takes a while, as an artifact in the Prefect UI.
-
-    Args:
-        what: what is counted, such as "images".
-    """
-
-    INTERVAL = 5.0
-    """Seconds between updates; work that ends sooner makes none."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._start = self._last = time.monotonic()
-        self._bar = ProgressBar(what)
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._last < self.INTERVAL:
-            return
-        self._last = now
-        rate = done / (now - self._start)
-        left = f", {rate:.0f}/s, {(total - done) / rate:.0f} s left" if rate else ""
-        _logger().info("%d of %d %s%s", done, total, self._what, left)
-        self._bar(done, total)
-
-
-def _logger() -> Any:
-    logger: logging.Logger | logging.LoggerAdapter = get_run_logger()
-    return logger
 
 
 def _summary(report: dict[str, Any]) -> str:

@@ -10,7 +10,8 @@ from clipn.config import BackboneParams
 from clipn.models import backbone
 from clipn.project.params import read_params
 from clipn.training import pretrain, pretraining_data
-from flows.runtime.stage import StageProgress, stage
+from flows.runtime.progress import StageProgress
+from flows.runtime.stage import stage
 
 
 @stage("backbone")

@@ -7,7 +7,8 @@ from typing import Any
 from clipn import paths
 from clipn.data.captions.prepare import prepare_captions
 from clipn.project.params import read_params
-from flows.runtime.stage import StageProgress, stage
+from flows.runtime.progress import StageProgress
+from flows.runtime.stage import stage
 
 
 @stage("captions")

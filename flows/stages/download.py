@@ -18,7 +18,8 @@ from clipn.project.params import read_params
 from flows.ray import cluster
 from flows.ray.cluster import Node
 from flows.runtime import machine
-from flows.runtime.stage import StageProgress, stage
+from flows.runtime.progress import StageProgress
+from flows.runtime.stage import stage
 
 SERVE_HOST = "CLIPN_SERVE_HOST"
 

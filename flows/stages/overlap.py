@@ -13,7 +13,8 @@ from clipn.features.store import FeatureStore
 from clipn.project.params import read_params
 from clipn.utils import files
 from flows.runtime import machine
-from flows.runtime.stage import StageProgress, stage
+from flows.runtime.progress import StageProgress
+from flows.runtime.stage import stage
 
 
 @stage("overlap")

@@ -18,7 +18,8 @@ from clipn.prompts import wordnet
 from clipn.scores.panel import BySeed
 from flows.evaluation import Bench, left_out
 from flows.runtime import machine
-from flows.runtime.stage import StageProgress, stage
+from flows.runtime.progress import StageProgress
+from flows.runtime.stage import stage
 
 
 @stage("robustness")

@@ -7,7 +7,8 @@ from typing import Any
 from clipn import config, paths
 from clipn.data.sets.prepare import prepare_set
 from clipn.project.params import read_params
-from flows.runtime.stage import StageProgress, stage
+from flows.runtime.progress import StageProgress
+from flows.runtime.stage import stage
 
 
 @stage("sets")

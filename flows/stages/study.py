@@ -14,7 +14,8 @@ from clipn.project.params import read_params
 from clipn.utils import files
 from flows.evaluation import measure, open_sets, show
 from flows.runtime import machine
-from flows.runtime.stage import StageProgress, stage
+from flows.runtime.progress import StageProgress
+from flows.runtime.stage import stage
 
 
 @stage("study")

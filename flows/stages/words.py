@@ -10,9 +10,10 @@ from clipn.errors import UnsupportedModel
 from clipn.models import backbone
 from clipn.project.params import read_params
 from clipn.prompts import wordnet, words
-from clipn.utils.timing import Phases
+from clipn.utils.progress import Phases
 from flows.runtime import machine
-from flows.runtime.stage import StageProgress, stage
+from flows.runtime.progress import StageProgress
+from flows.runtime.stage import stage
 
 
 @stage("words")

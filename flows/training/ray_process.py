@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ import psutil
 import ray
 
 from clipn.errors import InvalidParams
+from clipn.utils import processes
 from flows.ray.cluster import Node, Share
 
 INTERFACE = "GLOO_SOCKET_IFNAME"
@@ -41,8 +41,13 @@ class Seat:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a process said since the last look, on standard error, and its exit status if it has ended."""
+class Output:
+    """What a process has written since the last poll.
+
+    Attributes:
+        code: its exit status; None while it runs.
+        lines: of its standard error.
+    """
 
     code: int | None
     lines: list[str]
@@ -50,7 +55,7 @@ class Look:
 
 @ray.remote
 class Process:
-    """Starts one training process and tells of it. Its end ends that process, if need be after a checkpoint."""
+    """An actor that starts one training process and reports on it. When the actor ends, that process ends too."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
@@ -58,13 +63,12 @@ class Process:
         self._lines: list[str] = []
 
     def seat(self) -> Seat:
-        with socket.socket() as probe:
-            probe.bind(("", 0))
-            port = probe.getsockname()[1]
+        """Return what Ray gave this process."""
         context = ray.get_runtime_context()
         gpus = tuple(map(str, context.get_accelerator_ids().get("GPU", ())))
         address = ray.util.get_node_ip_address()
-        return Seat(context.get_node_id(), address, gpus, port, os.environ.get(INTERFACE) or interface_of(address))
+        interface = os.environ.get(INTERFACE) or interface_of(address)
+        return Seat(context.get_node_id(), address, gpus, processes.free_port(""), interface)
 
     def start(self, words: Sequence[str], folder: str, variables: Mapping[str, str]) -> None:
         """Start `clipn train` with these words, in this folder and with these variables besides the node's own."""
@@ -80,21 +84,22 @@ class Process:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def look(self) -> Look:
+    def poll(self) -> Output:
+        """Return what the process has written since the last call, and its exit status if it has ended."""
         assert self._process is not None
         assert self._reader is not None
         code = self._process.poll()
         if code is not None:
             self._reader.join(timeout=5)
-        said, self._lines = self._lines, []
-        return Look(code, said)
+        lines, self._lines = self._lines, []
+        return Output(code, lines)
 
     def signal(self, number: int) -> None:
         """Send a signal, if training has begun and not ended: SIGTERM asks for a checkpoint and the end."""
         if self._process is None or self._process.poll() is not None:
             return
         if number == signal.SIGKILL:
-            os.killpg(self._process.pid, number)
+            processes.kill_group(self._process)
         else:
             self._process.send_signal(number)
 
@@ -106,18 +111,18 @@ class Process:
 
 
 def interface_of(address: str) -> str | None:
-    """The network interface of this machine that has an address."""
-    for name, found in psutil.net_if_addrs().items():
-        if address in {entry.address for entry in found}:
+    """Return the network interface of this machine that has an address."""
+    for name, entries in psutil.net_if_addrs().items():
+        if address in {entry.address for entry in entries}:
             return name
     return None
 
 
 def share_of(nodes: Sequence[Node], processes: int, device: str) -> Share:
-    """The largest equal share of the cluster of which there are as many as processes.
+    """Return the largest equal share of the cluster of which it has one for each process.
 
     Raises:
-        InvalidParams: the cluster has not so many GPUs, or CPUs.
+        InvalidParams: the cluster has too few GPUs or CPUs.
     """
     gpus = 1 if device == "cuda" else 0
     for cpus in range(max(node.cpus for node in nodes), 0, -1):
@@ -131,16 +136,16 @@ def share_of(nodes: Sequence[Node], processes: int, device: str) -> Share:
 
 
 def room(nodes: Sequence[Node], device: str) -> int:
-    """How many processes the nodes hold at most."""
+    """Return how many processes the nodes hold at most."""
     return sum(map(Share(1, 1 if device == "cuda" else 0).fits, nodes))
 
 
 def environments(seats: Sequence[Seat], cpus: int) -> list[dict[str, str]]:
-    """The variables by which the processes find each other, as torchrun sets them; ranks are in the order of seats.
+    """Return the variables by which the processes find each other, as torchrun sets them, in the order of seats.
 
     All processes of a node see all GPUs that these have, so that they can exchange data without the CPU.
     """
-    found = []
+    of_processes = []
     for rank, seat in enumerate(seats):
         together = [other for other in seats if other.node == seat.node]
         variables = {
@@ -155,5 +160,5 @@ def environments(seats: Sequence[Seat], cpus: int) -> list[dict[str, str]]:
             variables[INTERFACE] = seat.interface
         if seat.gpus:
             variables["CUDA_VISIBLE_DEVICES"] = ",".join(gpu for other in together for gpu in other.gpus)
-        found.append(variables)
-    return found
+        of_processes.append(variables)
+    return of_processes

@@ -25,16 +25,16 @@ from clipn.errors import ClipnError
 from flows.ray import cluster
 from flows.ray.cluster import Node
 from flows.runtime import machine
-from flows.training.ray_process import Look, Process, Seat, environments, room, share_of
+from flows.training.ray_process import Output, Process, Seat, environments, room, share_of
 from flows.training.trainer import PATIENCE_SECONDS, failure
 
 LOSSES = 3
-"""How often training starts again; without nodes that come and go it ends well or badly before."""
+"""How often training starts again before it fails."""
 ANSWER_SECONDS = 60
 """How long the process beside a training process may take to answer; it does nothing else."""
 SURVIVORS_SECONDS = 10
-"""What the others get to end after a node was lost: their step cannot end without it."""
-SAY_SECONDS = 10.0
+"""How long the others may take to end after a node was lost: they wait in a step for its process."""
+LOG_SECONDS = 10.0
 
 
 class Lost(Exception):
@@ -58,8 +58,8 @@ class RayTrainer:
         self._log: Any = get_run_logger()
         self._actors: list[Any] = []
         self._group: PlacementGroup | None = None
-        self._looks: list[Look] = []
-        self._said: list[str] = []
+        self._outputs: list[Output] = []
+        self._lines: list[str] = []
         self._losses = 0
         nodes = cluster.nodes()
         self._nodes = cluster.Lost(nodes)
@@ -80,18 +80,18 @@ class RayTrainer:
                 self._give_up_nodes(str(error))
 
     def running(self) -> bool:
-        """Whether training goes on; a lost node is seen here, and training starts again without it.
+        """Return whether training goes on. If a node was lost, training starts again without it.
 
         Raises:
             ClipnError: as `start`, or no node is left that could go on.
         """
         try:
-            self._look()
-            codes = {look.code for look in self._looks}
+            self._poll()
+            codes = {output.code for output in self._outputs}
             if codes <= {None, 0}:
                 return None in codes
             time.sleep(cluster.DOUBT_SECONDS)  # a lost node may be its reason
-            self._look()
+            self._poll()
             return False
         except Lost as error:
             self._give_up_nodes(str(error))
@@ -99,25 +99,25 @@ class RayTrainer:
             return True
 
     def check(self) -> None:
-        """Say whether training ended well.
+        """Check that training ended well.
 
         Raises:
-            ClipnError: it failed; with what it said.
+            ClipnError: it failed; with its own message.
         """
-        for look in self._looks:
-            if look.code:
-                raise failure(self._said, look.code)
+        for output in self._outputs:
+            if output.code:
+                raise failure(self._lines, output.code)
 
     def stop(self, patience: float = PATIENCE_SECONDS) -> None:
-        """Ask training to end, wait, make it end if it does not, and leave the cluster's room to others."""
-        if any(look.code for look in self._looks):
+        """Ask training to end, wait, kill what does not end, and free the resources of the cluster."""
+        if any(output.code for output in self._outputs):
             patience = SURVIVORS_SECONDS
         end = time.monotonic() + patience
-        left = self._actors
-        _tell(left, signal.SIGTERM)
-        while left := [actor for actor in left if self._still_runs(actor)]:
+        running = self._actors
+        _send(running, signal.SIGTERM)
+        while running := [actor for actor in running if self._still_runs(actor)]:
             if time.monotonic() > end:
-                _tell(left, signal.SIGKILL)
+                _send(running, signal.SIGKILL)
                 break
             time.sleep(0.1)
         for actor in self._actors:
@@ -132,13 +132,13 @@ class RayTrainer:
         share = share_of(nodes, self.processes, self.device)
         bundle = {"CPU": share.cpus, **({"GPU": share.gpus} if share.gpus else {})}
         self._group = placement_group([bundle] * self.processes, strategy="PACK")
-        say = time.monotonic() + SAY_SECONDS
+        due = time.monotonic() + LOG_SECONDS
         while not self._group.wait(1):
             if sum(map(share.fits, cluster.nodes())) < self.processes:
                 raise Lost("a node went away before training began")
-            if time.monotonic() > say:
+            if time.monotonic() > due:
                 self._log.info("Waiting for room on the Ray cluster: %d times %s", self.processes, bundle)
-                say = time.monotonic() + 6 * SAY_SECONDS
+                due = time.monotonic() + 6 * LOG_SECONDS
         self._actors = [
             Process.options(  # type: ignore[attr-defined]
                 num_cpus=share.cpus,
@@ -155,12 +155,12 @@ class RayTrainer:
             len({seat.node for seat in seats}), self.processes, share.cpus, share.gpus,
         )  # fmt: skip
         words = [*self._words, "--device", self.device]
-        self._said, self._looks = [], []
+        self._lines, self._outputs = [], []
         starts = zip(self._actors, environments(seats, share.cpus), strict=True)
         _answers([actor.start.remote(words, str(Path.cwd()), variables) for actor, variables in starts])
 
     def _give_up_nodes(self, reason: str) -> None:
-        """After a loss: stop what is left, and see with how many processes training can go on."""
+        """Stop all processes after a loss, and count how many the remaining nodes hold."""
         self._losses += 1
         if self._losses > LOSSES:
             raise ClipnError(
@@ -175,30 +175,30 @@ class RayTrainer:
             ", ".join(f"node {name}" for name in self._nodes.names()) or "a training process", self.processes,
         )  # fmt: skip
 
-    def _look(self) -> None:
-        self._looks = _answers([actor.look.remote() for actor in self._actors])
-        for look in self._looks:
-            self._relay(look)
+    def _poll(self) -> None:
+        self._outputs = _answers([actor.poll.remote() for actor in self._actors])
+        for output in self._outputs:
+            self._relay(output)
 
     def _still_runs(self, actor: Any) -> bool:
         try:
-            look: Look = ray.get(actor.look.remote(), timeout=SURVIVORS_SECONDS)
+            output: Output = ray.get(actor.poll.remote(), timeout=SURVIVORS_SECONDS)
         except (RayActorError, GetTimeoutError):
             return False
-        self._relay(look)
-        return look.code is None
+        self._relay(output)
+        return output.code is None
 
-    def _relay(self, look: Look) -> None:
-        for line in look.lines:
-            self._said.append(line)
+    def _relay(self, output: Output) -> None:
+        for line in output.lines:
+            self._lines.append(line)
             sys.stderr.write(line + "\n")
 
 
 def possible(nodes: Sequence[Node], processes: int, device: str, batch_size: int) -> int:
-    """How many of `processes` the nodes still hold and a batch can be divided by.
+    """Return the largest number up to `processes` that the nodes hold and that divides a batch evenly.
 
     Raises:
-        ClipnError: none.
+        ClipnError: there is no such number.
     """
     for count in range(processes, 0, -1):
         if batch_size % count == 0 and room(nodes, device) >= count:
@@ -207,21 +207,21 @@ def possible(nodes: Sequence[Node], processes: int, device: str, batch_size: int
 
 
 def _wanted(nodes: Sequence[Node], device: str) -> int:
-    """CLIPN_PROCESSES, else one for each GPU of the cluster, else one."""
+    """Return CLIPN_PROCESSES, else one for each GPU of the cluster, else 1."""
     if os.environ.get("CLIPN_PROCESSES"):
         return machine.processes(device)
     return sum(node.gpus for node in nodes) if device == "cuda" else 1
 
 
-def _answers(asked: list[Any]) -> list[Any]:
-    """What actors answer; they do so at once, whatever their training process does."""
+def _answers(refs: list[Any]) -> list[Any]:
+    """Return what actors answer. They do so at once, whatever their training process does."""
     try:
-        return ray.get(asked, timeout=ANSWER_SECONDS)
+        return ray.get(refs, timeout=ANSWER_SECONDS)
     except (RayActorError, GetTimeoutError) as error:
         raise Lost(str(error).strip().splitlines()[0]) from error
 
 
-def _tell(actors: Sequence[Any], number: int) -> None:
+def _send(actors: Sequence[Any], number: int) -> None:
     """Send a signal to training processes; those whose node is gone need none."""
     ray.wait([actor.signal.remote(number) for actor in actors], num_returns=len(actors), timeout=SURVIVORS_SECONDS)
 

@@ -15,15 +15,15 @@ from clipn.training.step_log import Step
 ROWS = 1000
 """Rows that DVCLive keeps of a metric, so that a record in git stays small."""
 
-LOOKS = ("auroc_ctw", "auroc_atd")
+CHECKS = ("auroc_ctw", "auroc_atd")
 METRICS = ("loss_yes", "loss_no", "loss_tso", "loss", "grad_norm", "lr", "logit_scale", "samples_per_second")
 
 
 class Record:
     """DVCLive's files of a run, `metrics.json` and `plots/metrics/*.tsv`.
 
-    Every k-th step and the last one, so that no metric has more than `ROWS` rows; of the looks at the
-    held-out check all. The files depend on the steps alone, not on when these were seen.
+    Every k-th step and the last one, so that no metric has more than `ROWS` rows; and every result of
+    the held-out check. The files depend on the steps alone, not on when these were seen.
 
     Args:
         folder: replaced.
@@ -33,7 +33,7 @@ class Record:
     def __init__(self, folder: Path, steps: int) -> None:
         self._every = max(1, math.ceil((steps - 1) / (ROWS - 1)))
         self._last = steps - 1
-        self._left_out: Step | None = None
+        self._skipped: Step | None = None
         if folder.exists():
             shutil.rmtree(folder)
         self._live = _FilesOnly(str(folder), save_dvc_exp=False, dvcyaml=None)
@@ -42,22 +42,22 @@ class Record:
         """Write further steps."""
         for step in new:
             kept = step.step % self._every == 0 or step.step == self._last
-            self._left_out = None if kept else step
+            self._skipped = None if kept else step
             if kept or step.auroc_ctw is not None:
                 self._write(step, METRICS if kept else ())
         self._live.make_summary()
 
     def close(self) -> None:
         """Finish; the last step that was seen is in the files even if the run ended early."""
-        if self._left_out:
-            self._write(self._left_out, METRICS, looks=())
+        if self._skipped:
+            self._write(self._skipped, METRICS, checks=())
         self._live.end()
 
-    def _write(self, step: Step, metrics: Sequence[str], looks: Sequence[str] = LOOKS) -> None:
+    def _write(self, step: Step, metrics: Sequence[str], checks: Sequence[str] = CHECKS) -> None:
         # Named before the metrics: the order of metrics.json must not depend on when DVCLive adds it.
         self._live.step = self._live.summary["step"] = step.step
         self._live.log_metric("epoch", step.epoch, plot=False)
-        for name, value in _present(step, (*metrics, *looks)):
+        for name, value in _present(step, (*metrics, *checks)):
             # Six digits: enough to compare runs, few enough for a readable difference in git.
             self._live.log_metric(name, float(f"{value:.6g}"))
 
@@ -100,7 +100,7 @@ class Events:
     def add(self, new: Sequence[Step]) -> None:
         """Write further steps."""
         for step in new:
-            for name, value in _present(step, (*METRICS, *LOOKS)):
+            for name, value in _present(step, (*METRICS, *CHECKS)):
                 self._writer.add_scalar(name, value, step.step)
         self._writer.flush()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -13,9 +12,10 @@ from contextlib import contextmanager
 from typing import IO, Protocol
 
 from clipn.errors import ClipnError
+from clipn.utils.processes import end_child
 
 PATIENCE_SECONDS = 90
-"""How long training may take to end after it was asked to: a step, and a checkpoint."""
+"""How long training may take to end after SIGTERM: a step, and a checkpoint."""
 
 
 class Running(Protocol):
@@ -51,13 +51,14 @@ class Trainer:
         self._reader.start()
 
     def running(self) -> bool:
+        """Return whether training goes on."""
         return self._process.poll() is None
 
     def check(self) -> None:
         """Wait for the end.
 
         Raises:
-            ClipnError: training failed; with what it said.
+            ClipnError: training failed; with its own message.
         """
         code = self._process.wait()
         self._reader.join(timeout=5)
@@ -65,15 +66,8 @@ class Trainer:
             raise failure(self._last, code)
 
     def stop(self) -> None:
-        """Ask training to end, wait, and make it end if it does not."""
-        if not self.running():
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        """Ask training to end, wait, and kill what does not end."""
+        end_child(self._process, PATIENCE_SECONDS)
 
     def _relay(self, stream: IO[str]) -> None:
         for line in stream:
@@ -81,16 +75,16 @@ class Trainer:
             sys.stderr.write(line)
 
 
-def failure(said: Iterable[str], code: int) -> ClipnError:
-    """The error of training that ended with an exit status, from the lines that it said."""
-    errors = [line for line in said if line.startswith("error: ")]
+def failure(lines: Iterable[str], code: int) -> ClipnError:
+    """Return the error of training that ended with an exit status, from the lines that it wrote."""
+    errors = [line for line in lines if line.startswith("error: ")]
     reason = errors[0].removeprefix("error: ") if errors else f"see the lines above (exit status {code})"
     return ClipnError(f"training failed: {reason}")
 
 
 @contextmanager
 def started(arguments: Sequence[str], processes: int, cores: int, device: str) -> Iterator[Trainer]:
-    """Start `clipn train` with `arguments`; whatever happens here, no process is left when the block ends.
+    """Start `clipn train` with `arguments`. All its processes have ended when the block ends.
 
     Args:
         arguments: of the command, without `--device`.

@@ -1,4 +1,4 @@
-"""Shows a training run that goes on in another process: log lines, progress bar, DVCLive's record, TensorBoard."""
+"""Show a training run that goes on in another process: log lines, progress bar, DVCLive's record, TensorBoard."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from prefect.exceptions import PrefectException
 from clipn.errors import InvalidData
 from clipn.training import step_log
 from clipn.training.step_log import Step
-from flows.runtime.stage import ProgressBar
+from flows.runtime.progress import ProgressBar
 from flows.training.record import Events, Record
 
-POLL = 0.5
-"""Seconds between two looks at the log."""
-SAY = 5.0
-"""Seconds between two lines, and between two updates of the progress bar."""
-PAUSE = 60.0
-"""Seconds until the progress bar is tried again when the Prefect server did not answer."""
+POLL_SECONDS = 0.5
+"""Between two reads of the log."""
+LOG_SECONDS = 5.0
+"""Between two lines, and between two updates of the progress bar."""
+RETRY_SECONDS = 60.0
+"""Until the progress bar is tried again when the Prefect server did not answer."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Watch:
         self._place = step_log.end(training.log)
         self._problem: OSError | InvalidData | None = None
         self._bar = ProgressBar(f"steps of {training.record.name}")
-        self._bar_due = time.monotonic() + SAY
+        self._bar_due = time.monotonic() + LOG_SECONDS
         self._lines = Lines(training, self._log.info)
         self._files = self._open()
 
@@ -76,9 +76,9 @@ class Watch:
             while not ended:
                 # Asked before the log is read: nothing is written after the end, so nothing is missed.
                 ended = done()
-                self._look(ended)
+                self._read(ended)
                 if not ended:
-                    time.sleep(POLL)
+                    time.sleep(POLL_SECONDS)
             if self._problem is not None:
                 everything = step_log.read(self._training.log)
                 self._close()
@@ -88,7 +88,7 @@ class Watch:
             self._lines.close()
             self._close()
 
-    def _look(self, ended: bool) -> None:
+    def _read(self, ended: bool) -> None:
         if self._problem is not None:
             return
         try:
@@ -111,12 +111,12 @@ class Watch:
         due = time.monotonic() >= self._bar_due or (ended and self._bar.drawn)
         if not (done and due):
             return
-        wait = SAY
+        wait = LOG_SECONDS
         try:
             self._bar(done, self._training.steps)
         except (httpx.HTTPError, PrefectException) as error:
             self._log.warning("The Prefect server did not take the progress (%s); it is tried again later", error)
-            wait = PAUSE
+            wait = RETRY_SECONDS
         self._bar_due = time.monotonic() + wait
 
     def _open(self) -> list[Record | Events]:
@@ -134,56 +134,57 @@ class Watch:
 
 
 class Lines:
-    """A line for people every few seconds, for every look at the held-out check, and for the last step.
+    """A line for people every few seconds, for every held-out check, and for the last step.
 
     Args:
         training: how long it is.
-        say: takes a line.
+        log: takes a line.
     """
 
-    def __init__(self, training: Training, say: Callable[[str], None]) -> None:
-        self._training, self._say = training, say
+    def __init__(self, training: Training, log: Callable[[str], None]) -> None:
+        self._training, self._log = training, log
         self._first: tuple[int, float] | None = None
-        self._due = time.monotonic() + SAY
-        self._unsaid: Step | None = None
+        self._due = time.monotonic() + LOG_SECONDS
+        self._pending: Step | None = None
 
     def add(self, new: Sequence[Step]) -> None:
         """Take further steps, at least one."""
-        looks = [step for step in new if step.auroc_ctw is not None]
-        # The first steps may be those before a resumed run's checkpoint, and their looks are old news.
-        for step in looks[-1:] if self._first is None else looks:
-            self._say(check_line(step))
+        checks = [step for step in new if step.auroc_ctw is not None]
+        # The first steps may be those before a resumed run's checkpoint, and their checks are old news.
+        for step in checks[-1:] if self._first is None else checks:
+            self._log(check_line(step))
         now = time.monotonic()
         self._first = self._first or (new[-1].step, now)
-        self._unsaid = new[-1]
+        self._pending = new[-1]
         if now >= self._due:
-            self._due = now + SAY
+            self._due = now + LOG_SECONDS
             self.close()
 
     def close(self) -> None:
-        """Say the last step, unless it was said."""
-        if self._unsaid is None or self._first is None:
+        """Log the last step, unless that was done."""
+        if self._pending is None or self._first is None:
             return
-        step, (first, start) = self._unsaid, self._first
+        step, (first, start) = self._pending, self._first
         remaining = self._training.steps - 1 - step.step
-        known = remaining and step.step > first
-        left = remaining * (time.monotonic() - start) / (step.step - first) if known else None
-        self._say(step_line(step, self._training, left))
-        self._unsaid = None
+        seconds = None
+        if remaining and step.step > first:
+            seconds = remaining * (time.monotonic() - start) / (step.step - first)
+        self._log(step_line(step, self._training, seconds))
+        self._pending = None
 
 
-def step_line(step: Step, training: Training, left: float | None) -> str:
-    """One step in words, with the seconds that are left where they are known."""
+def step_line(step: Step, training: Training, remaining: float | None) -> str:
+    """Return one step in words, with the remaining seconds where they can be told."""
     return (
         f"epoch {step.epoch + 1}/{training.epochs}, step {step.step + 1:,}/{training.steps:,}: "
         f"loss {step.loss:.4f} (yes {step.loss_yes:.4f}, no {step.loss_no:.4f}, tso {step.loss_tso:.4f}), "
         f"gradient {step.grad_norm:.3g}, lr {step.lr:.2e}, scale {step.logit_scale:.4g}, "
-        f"{step.samples_per_second:,.0f} samples/s" + ("" if left is None else f", {duration(left)} left")
+        f"{step.samples_per_second:,.0f} samples/s" + ("" if remaining is None else f", {duration(remaining)} left")
     )
 
 
 def check_line(step: Step) -> str:
-    """A look at the held-out check in words."""
+    """Return a result of the held-out check in words."""
     aurocs = ", ".join(
         f"{name} {100 * value:.2f} %"
         for name, value in (("CTW", step.auroc_ctw), ("ATD", step.auroc_atd))
@@ -193,7 +194,7 @@ def check_line(step: Step) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Such as "45 s", "3 min 20 s" or "2 h 05 min"."""
+    """Return a duration in words, such as "45 s", "3 min 20 s" or "2 h 05 min"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

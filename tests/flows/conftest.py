@@ -14,7 +14,8 @@ import pytest
 from prefect.settings import PREFECT_SERVER_API_PORT, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
-from flows.runtime.server import select
+from clipn.utils.processes import end_child, free_port
+from flows.runtime.server import selection
 from tests.conftest import ROOT
 from tests.scored_project import scored_project
 from tests.waiting import wait_until
@@ -25,7 +26,7 @@ __all__ = ["scored_project"]
 @pytest.fixture(scope="session", autouse=True)
 def prefect_server() -> Iterator[None]:
     # Tests do not find a server that whoever runs them has on this machine.
-    nobody = select.free_port()
+    nobody = free_port()
     with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_SERVER_API_PORT: nobody}):
         patch.setenv("PREFECT_SERVER_API_PORT", str(nobody))
         with prefect_test_harness(server_startup_timeout=120):
@@ -55,7 +56,7 @@ def running_server(home: Path, **settings: str) -> Iterator[OwnServer]:
         home: its PREFECT_HOME, where server.log lies too.
         settings: further environment variables of the server and of its users.
     """
-    port = select.free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     modules = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -78,15 +79,11 @@ def running_server(home: Path, **settings: str) -> Iterator[OwnServer]:
             env=environment, cwd=home, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     try:
-        wait_until(lambda: select.answers(url) or process.poll() is not None, 120, "the server to start")
+        wait_until(lambda: selection.answers(url) or process.poll() is not None, 120, "the server to start")
         assert process.poll() is None, log.read_text()
         yield OwnServer(url, home, {**environment, "PREFECT_API_URL": url})
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        end_child(process, 20)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 from prefect.workers.process import ProcessWorker
 
-from flows.runtime.processes.tree import alive
+from clipn.utils.processes import alive
 from flows.runtime.server import provision
 from tests.flows import tiny_pipeline
 from tests.flows.conftest import OwnServer

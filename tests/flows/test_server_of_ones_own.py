@@ -18,7 +18,7 @@ import httpx
 import pytest
 import yaml
 
-from flows.runtime.server import select
+from clipn.utils.processes import free_port
 from tests.flows.conftest import ROOT, OwnServer, running_server
 from tests.waiting import wait_until
 
@@ -71,7 +71,7 @@ def postgres() -> Iterator[Postgres]:
         if other:
             for path in (folder, folder / "password"):
                 shutil.chown(path, "postgres")
-        data, port = folder / "data", select.free_port()
+        data, port = folder / "data", free_port()
         initdb = [programs / "initdb", "-D", data, "-U", "prefect", "-A", "scram-sha-256"]
         quiet = {"cwd": folder, "check": True, "stdout": subprocess.DEVNULL}
         subprocess.run([*other, *initdb, "--pwfile", folder / "password"], **quiet)  # type: ignore[call-overload]

@@ -20,8 +20,8 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.utilities.templating import apply_values
 
-from flows.runtime.processes.tree import alive
-from flows.runtime.server import select
+from clipn.utils.processes import alive, free_port
+from flows.runtime.server import selection
 from tests.flows.conftest import ROOT, OwnServer
 from tests.waiting import wait_until
 
@@ -32,7 +32,7 @@ class Ui:
     """The command in a folder of its own, as on a machine that never saw it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, select.free_port()
+        self.folder, self.port = folder, free_port()
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         modules = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self.environment = {
@@ -133,7 +133,7 @@ def test_it_starts_all_keeps_what_was_chosen_and_leaves_nothing(started: Ui) -> 
         process.send_signal(signal.SIGINT)
         assert process.wait(150) == 0
         assert not list(filter(alive, family))
-        assert not select.answers(ui.url)
+        assert not selection.answers(ui.url)
 
 
 def test_server_and_worker_end_with_the_command_even_if_it_is_killed(started: Ui) -> None:

@@ -15,7 +15,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -23,12 +22,13 @@ from enum import Enum
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 from clipn.data import images
 from clipn.data.download.policy import FetchPolicy
 from clipn.errors import MissingInput
+from clipn.utils import processes
 
 _GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.1
@@ -132,25 +132,10 @@ def environment(policy: FetchPolicy) -> dict[str, str]:
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
-    """End what is left of the child's group: politely unless it ended well, so that it can clear its semaphores."""
+    """End the rest of the child's group. Unless the child ended well, it gets time to clear its semaphores."""
     assert child.stdin is not None
-    end = monotonic() + (_GRACE_SECONDS if child.poll() != 0 else 0)
-    try:
-        os.killpg(child.pid, signal.SIGTERM)
-        while monotonic() < end:
-            child.poll()
-            os.killpg(child.pid, 0)  # raises when nobody is left
-            sleep(0.02)
-        os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+    processes.end_group(child, _GRACE_SECONDS if child.poll() != 0 else 0)
     child.stdin.close()
-    child.wait()
-
-
-def _end_with_parent() -> None:
-    os.read(0, 1)  # nothing is ever written: this returns when the parent is gone
-    os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def leave_out_unused() -> None:
@@ -166,7 +151,7 @@ def main(path: str, join: Callable[[FetchPolicy], None] = lambda policy: None) -
         path: of the file that `run` wrote.
         join: called before img2dataset starts.
     """
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    processes.at_parents_end(lambda: os.killpg(0, signal.SIGKILL))
     arguments = json.loads(Path(path).read_text(encoding="utf-8"))
     policy = FetchPolicy(**arguments["policy"])
     join(policy)

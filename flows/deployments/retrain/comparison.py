@@ -43,7 +43,7 @@ class Reference:
 
 
 def compare(workspace: Workspace, reference: Reference, limits: Limits) -> list[Row]:
-    """The gate's verdict on every number.
+    """Return the gate's verdict on every number.
 
     Raises:
         MissingInput: one side has no metrics.
@@ -72,7 +72,7 @@ def compare(workspace: Workspace, reference: Reference, limits: Limits) -> list[
 
 
 def show(workspace: Workspace, reference: Reference, rows: Sequence[Row]) -> None:
-    """The numbers, the report and where the rest lies, as artifacts of the run."""
+    """Show the numbers, the report and the workspace as artifacts of the run."""
     create_table_artifact(
         key="retrain-metrics", table=publish.table(rows), description=f"Against {reference.name}, in percent"
     )
@@ -85,23 +85,23 @@ def show(workspace: Workspace, reference: Reference, rows: Sequence[Row]) -> Non
 
 
 def problems(rows: Sequence[Row]) -> list[str]:
-    """What fails the gate, in words."""
+    """Return what fails the gate, one message for each cause."""
     present = {row.key[:length] for row in rows if row.new is not None for length in (1, 2)}
-    found = []
+    messages = []
     for row in rows:
         if row.verdict is Verdict.WORSE and row.difference is not None:
             moved = "fell" if row.difference < 0 else "rose"
             by, before, after, most = map(publish.percent, (abs(row.difference), row.accepted, row.new, row.tolerance))
-            found.append(f"{row.key} {moved} by {by} points, from {before} to {after}; tolerance {most}")
+            messages.append(f"{row.key} {moved} by {by} points, from {before} to {after}; tolerance {most}")
         elif row.verdict is Verdict.MISSING:
-            # A benchmark or a method that is gone as a whole is said once.
+            # One message for a benchmark or a method that is missing as a whole.
             gone = next((row.key[:length] for length in (1, 2) if row.key[:length] not in present), row.key)
-            found.append(f"{' '.join(gone)} is missing" + (f" ({row.note})" if row.note else ""))
-    return list(dict.fromkeys(found))
+            messages.append(f"{' '.join(gone)} is missing" + (f" ({row.note})" if row.note else ""))
+    return list(dict.fromkeys(messages))
 
 
 def _measured(read: Read, files: Iterable[Path], where: str) -> tuple[Seeds, Means]:
-    """The metrics of a commit or a checkout; of seeds only those that its parameters name."""
+    """Return the metrics of a commit or a checkout; of seeds only those that its parameters name."""
 
     def parsed(path: Path) -> Any:
         text = read(path)
@@ -122,7 +122,7 @@ def _measured(read: Read, files: Iterable[Path], where: str) -> tuple[Seeds, Mea
 
 
 def _seeds(params: str | None) -> set[str] | None:
-    """`train.seeds`; None if the parameters do not say. Files of seeds that are not trained any more stay behind."""
+    """Return `train.seeds`; None if the parameters have none. Files of seeds that are no longer trained may remain."""
     values = yaml.safe_load(params or "")
     train = values.get("train") if isinstance(values, dict) else None
     seeds = train.get("seeds") if isinstance(train, dict) else None

@@ -23,13 +23,13 @@ from flows.deployments.retrain import comparison, publish, reproduction
 from flows.deployments.retrain.comparison import Reference
 from flows.deployments.retrain.git import GitFailed, top
 from flows.deployments.retrain.workspace import Workspace, locked
-from flows.runtime.server import select
+from flows.runtime.server import selection
 
 PROFILE = (sys.executable, "-m", "clipn", "profile")
 PARAMS = "params.yaml"
 WORKSPACE = paths.WORK / "retrain"
 LIMITS = Limits()
-NO_NAMES = ("overrides", "limits", "accept_anyway")
+YAML = ("overrides", "limits", "accept_anyway")
 """Parameters that are YAML on the command line; the others are plain text."""
 
 
@@ -121,7 +121,7 @@ def retrain(
 
 
 def _place(repository: str | None, workspace: str | None) -> Place:
-    """Find repository and workspace.
+    """Return repository and workspace.
 
     Raises:
         InvalidParams: there is no git repository.
@@ -145,11 +145,11 @@ def _place(repository: str | None, workspace: str | None) -> Place:
 
 
 def _checked_out(place: Place, revision: str, accepted: str | None, branch: str) -> tuple[Workspace, str, Reference]:
-    """The workspace with the revision's files, its commit, and what to compare with."""
-    say = get_run_logger().info
+    """Return the workspace with the revision's files, its commit, and the results to compare with."""
+    log = get_run_logger().info
     workspace = Workspace(place.workspace, place.source)
     try:
-        workspace.open(say)
+        workspace.open(log)
     except GitFailed as error:
         raise InvalidParams(f"repository: {place.source} cannot be read: {error}") from error
     commit = workspace.commit(revision)
@@ -158,13 +158,13 @@ def _checked_out(place: Place, revision: str, accepted: str | None, branch: str)
         reference = Reference(commit[:12], commit, optional=True)
     else:
         reference = Reference(name, workspace.commit(name), optional=False)
-    workspace.checkout(commit, None if reference.optional else reference.commit, say)
-    say("Checked out %s (%s) in %s; compared with %s", revision, commit[:12], place.workspace, reference.name)
+    workspace.checkout(commit, None if reference.optional else reference.commit, log)
+    log("Checked out %s (%s) in %s; compared with %s", revision, commit[:12], place.workspace, reference.name)
     return workspace, commit, reference
 
 
 def _compose(workspace: Workspace, profile: str | None, overrides: Sequence[str]) -> str | None:
-    """Write `params.yaml` of a profile; gives the profile and its changes, None where the committed file stays.
+    """Write `params.yaml` of a profile; return the profile and its changes, None where the committed file stays.
 
     Raises:
         InvalidParams: there is no such profile or parameter, or there are changes to none.
@@ -181,27 +181,27 @@ def _compose(workspace: Workspace, profile: str | None, overrides: Sequence[str]
 
 
 def _pass_gate(workspace: Workspace, reference: Reference, rows: Sequence[Row], accept_anyway: bool) -> None:
-    """Let results through that are good enough, or that somebody wants all the same.
+    """Accept results that pass the gate, or that somebody accepts anyway.
 
     Raises:
-        GateFailed: they are neither.
+        GateFailed: the results are worse, and nobody accepted them.
     """
     problems = comparison.problems(rows)
     if not problems:
         return
-    said = f"worse than {reference.name} by more than the noise:\n" + "\n".join(f"  - {line}" for line in problems)
+    verdict = f"worse than {reference.name} by more than the noise:\n" + "\n".join(f"  - {line}" for line in problems)
     if accept_anyway:
-        get_run_logger().warning("Accepted, as you asked, although the results are %s", said)
+        get_run_logger().warning("Accepted, as you asked, although the results are %s", verdict)
         return
     raise GateFailed(
-        f"the gate failed: the results are {said}\nNothing was committed or pushed. Look at them in "
+        f"the gate failed: the results are {verdict}\nNothing was committed or pushed. Look at them in "
         f"{workspace.folder}: {paths.RESULTS}, or 'dvc metrics diff {reference.commit[:12]}' there. "
         "To accept them all the same, run again with accept_anyway"
     )
 
 
 def _message(commit: str, reference: Reference, rows: Sequence[Row], composed: str | None) -> str:
-    """Of the commit and of the tag."""
+    """Return the message of the commit and of the tag."""
     problems = comparison.problems(rows)
     checked = sum(row.tolerance is not None for row in rows)
     if problems:
@@ -237,16 +237,14 @@ def _push_on(workspace: Workspace, local: Path | None, branch: str, remote: str)
 
 
 def main() -> None:
-    """Run the flow once, here; exit 1 when it fails."""
-    known = inspect.signature(retrain.fn).parameters
+    """Run the flow once on this machine, as the command line says; exit 1 when it fails."""
+    parameters = inspect.signature(retrain.fn).parameters
     words = dict(word.partition("=")[::2] for word in sys.argv[1:])
-    if not words.keys() <= known.keys():
-        sys.exit(
-            f"usage: python -m flows.deployments.retrain [PARAMETER=VALUE …]; a parameter is one of {', '.join(known)}"
-        )
+    if not words.keys() <= parameters.keys():
+        sys.exit(f"usage: python -m flows.retrain [PARAMETER=VALUE …]; a parameter is one of {', '.join(parameters)}")
     try:
         values = retrain.validate_parameters({name: _value(name, word) for name, word in words.items()})
-        with select.selected():
+        with selection.selected():
             state = cast(State[None], retrain(**values, return_state=True))
     except (ClipnError, ParameterTypeError) as error:
         sys.exit(f"error: {error}")
@@ -255,12 +253,12 @@ def main() -> None:
 
 
 def _value(name: str, word: str) -> Any:
-    """Of a parameter, from its text on the command line; names stay text, as a commit's hash may look like a number.
+    """Return a parameter's value from its text. Names stay text, since a commit's hash may read as a number.
 
     Raises:
         InvalidParams: it is no YAML where it has to be.
     """
-    if name not in NO_NAMES:
+    if name not in YAML:
         return word or None
     try:
         return yaml.safe_load(word)

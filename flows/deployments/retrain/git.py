@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from clipn.errors import ClipnError
-from flows.runtime.processes import children
+from flows.runtime import children
 
 
 class GitFailed(ClipnError):
@@ -15,7 +15,7 @@ class GitFailed(ClipnError):
 
 
 def git(folder: Path, *words: str, text: str | None = None, settings: Mapping[str, str] | None = None) -> str:
-    """What a git command prints, without the last line break.
+    """Run a git command and return what it prints, without the last line break.
 
     Args:
         folder: a repository or a folder of its checkout.
@@ -41,7 +41,7 @@ def git(folder: Path, *words: str, text: str | None = None, settings: Mapping[st
 
 
 def top(folder: Path) -> Path | None:
-    """The checkout that `folder` lies in, or the bare repository that it is; None if it is neither."""
+    """Return the checkout that `folder` lies in, or the bare repository that it is; None if it is neither."""
     if not folder.is_dir():
         return None
     try:

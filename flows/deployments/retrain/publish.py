@@ -1,4 +1,4 @@
-"""How accepted results get out of a workspace: a commit of exactly the results, a branch, a tag, the data."""
+"""Deliver accepted results from a workspace: a commit of exactly the results, a branch, a tag, the data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from clipn.errors import ClipnError, InvalidParams
 from clipn.evaluation.gate import Row
 from flows.deployments.retrain.git import GitFailed, git
-from flows.deployments.retrain.workspace import DVC, Say, Workspace
+from flows.deployments.retrain.workspace import DVC, Log, Workspace
 
 TAGS = "accepted/"
 _TAG = re.compile(rf"{TAGS}(\d{{4}}-\d\d-\d\d)-(\d+)")
@@ -20,7 +20,7 @@ COLUMNS = ("benchmark", "method", "metric", "accepted", "new", "difference", "to
 
 
 def check(repository: Path | None, branch: str, push_git: str | None) -> None:
-    """Find out before long work that the branch cannot be written.
+    """Check before long work that the branch can be written.
 
     Args:
         repository: where it is to go, if that lies on this machine.
@@ -46,7 +46,7 @@ def check(repository: Path | None, branch: str, push_git: str | None) -> None:
 
 
 def newest_accepted(workspace: Workspace, branch: str, commit: str) -> str | None:
-    """The newest tag `accepted/…` in the history of the branch or of the commit that is retrained."""
+    """Return the newest tag `accepted/…` in the history of the branch or of the commit that is retrained."""
     histories = [f"--merged={start}" for start in (commit, tip(workspace, branch)) if start]
     newest_last = ("--sort=version:refname", "--sort=creatordate")
     names = workspace.git("tag", "--list", f"{TAGS}*", *newest_last, *histories).split()
@@ -54,7 +54,7 @@ def newest_accepted(workspace: Workspace, branch: str, commit: str) -> str | Non
 
 
 def tip(workspace: Workspace, branch: str) -> str | None:
-    """The commit that the branch is at in the repository; None if there is no such branch."""
+    """Return the commit that the branch is at in the repository; None if there is no such branch."""
     try:
         return workspace.git("rev-parse", "--verify", "--quiet", f"refs/remotes/origin/{branch}^{{commit}}")
     except GitFailed:
@@ -62,7 +62,7 @@ def tip(workspace: Workspace, branch: str) -> str | None:
 
 
 def tree(workspace: Workspace, base: str, paths: Iterable[str]) -> str:
-    """A git tree: that of the commit `base` with these files and folders as they are in the workspace."""
+    """Write the git tree of the commit `base` with these paths as they are in the workspace, and return its hash."""
     index = {"GIT_INDEX_FILE": str(workspace.folder / ".git/index-of-results")}
     workspace.git("read-tree", base, settings=index)
     tracked = workspace.git("ls-files", "-z", "--", *paths, settings=index).split("\0")
@@ -72,12 +72,12 @@ def tree(workspace: Workspace, base: str, paths: Iterable[str]) -> str:
 
 
 def differ(workspace: Workspace, tree: str, commit: str, paths: Iterable[str]) -> bool:
-    """Whether these files and folders are others in the tree than in the commit."""
+    """Return whether these files and folders differ between the tree and the commit."""
     return bool(workspace.git("--literal-pathspecs", "diff-tree", "-r", "--name-only", commit, tree, "--", *paths))
 
 
 def commit(workspace: Workspace, repository: Path | None, base: str, branch: str, tree: str, message: str) -> str:
-    """Commit a tree on top of the retrained commit and of what the branch holds; gives the new commit.
+    """Commit a tree on top of the retrained commit and of what the branch holds; return the new commit.
 
     The branch only ever moves forward: where it is not part of the retrained commit's history, the new commit
     joins the two. Where the tree is that of the retrained commit, and the branch can move there, that commit
@@ -95,14 +95,14 @@ def commit(workspace: Workspace, repository: Path | None, base: str, branch: str
 
 
 def next_tag(existing: Iterable[str], today: datetime.date) -> str:
-    """The tag after those that exist: `accepted/YYYY-MM-DD-N`, N counting from 1 each day."""
-    found = [_TAG.fullmatch(name) for name in existing]
-    numbers = [int(match[2]) for match in found if match and match[1] == today.isoformat()]
+    """Return the tag after those that exist: `accepted/YYYY-MM-DD-N`, N counting from 1 each day."""
+    matches = [_TAG.fullmatch(name) for name in existing]
+    numbers = [int(match[2]) for match in matches if match and match[1] == today.isoformat()]
     return f"{TAGS}{today.isoformat()}-{max(numbers, default=0) + 1}"
 
 
 def deliver(workspace: Workspace, repository: Path | None, commit: str, branch: str, message: str) -> str:
-    """Tag the commit and give branch and tag to the repository, both or neither; gives the tag.
+    """Tag the commit, push branch and tag to the repository, both or neither, and return the tag.
 
     Raises:
         ClipnError: the repository did not take them.
@@ -123,13 +123,13 @@ def push_git(workspace: Workspace, repository: Path | None, remote: str, commit:
     _push(repository or workspace.folder, remote, commit, branch, tag)
 
 
-def push_data(workspace: Workspace, say: Say) -> None:
+def push_data(workspace: Workspace, log: Log) -> None:
     """Push what DVC tracks here to its default remote, and what it needs to restore stages elsewhere.
 
     Raises:
         ClipnError: it could not.
     """
-    if workspace.run([*DVC, "push", "--run-cache"], say):
+    if workspace.run([*DVC, "push", "--run-cache"], log):
         raise ClipnError(
             "dvc push failed, the lines above say why, so nothing was committed; the results are kept in "
             f"{workspace.folder}: mend the remote and run again"
@@ -137,7 +137,7 @@ def push_data(workspace: Workspace, say: Say) -> None:
 
 
 def identity(repository: Path | None) -> list[str]:
-    """Options of git that name who commits: the repository's own identity, or one of ours."""
+    """Return git's options for the committer: the repository's own identity, or a default one."""
     words = []
     for key, otherwise in _IDENTITY.items():
         try:
@@ -149,7 +149,7 @@ def identity(repository: Path | None) -> list[str]:
 
 
 def table(rows: Iterable[Row]) -> list[dict[str, str]]:
-    """The gate's rows in percent, for people."""
+    """Return the gate's rows in percent, for people."""
     return [
         {
             "benchmark": row.key.benchmark,
@@ -166,7 +166,7 @@ def table(rows: Iterable[Row]) -> list[dict[str, str]]:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The same as a table that can also be read in `git log`."""
+    """Return the same as a table that can also be read in `git log`."""
     cells = [COLUMNS, *(tuple(row[column] for column in COLUMNS) for row in table(rows))]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
@@ -176,6 +176,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def percent(value: float | None) -> str:
+    """Return a share in percent with two decimals; nothing for None."""
     return "" if value is None else f"{100 * value:.2f}"
 
 
@@ -191,7 +192,7 @@ def _push(folder: Path, to: str, commit: str, branch: str, tag: str) -> None:
 
 
 def _contains(workspace: Workspace, commit: str, ancestor: str) -> bool:
-    """Whether `ancestor` is in the history of `commit`, or is that commit."""
+    """Return whether `ancestor` is in the history of `commit`, or is that commit."""
     return workspace.git("merge-base", "--all", commit, ancestor).split() == [ancestor]
 
 

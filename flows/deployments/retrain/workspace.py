@@ -2,7 +2,7 @@
 
 The repository only gives: commits are fetched from it, and nothing in it is touched. Outputs of stages are
 links into its DVC cache. What `git` ignores in the folder stays from run to run, so that unfinished work in
-`data/work` is gone on with.
+`data/work` can be continued.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ from dvc.stage import PipelineStage
 from clipn.errors import ClipnError, InvalidParams, MissingInput
 from clipn.utils.files import write_text
 from flows.deployments.retrain.git import GitFailed, git
-from flows.runtime.processes import children
+from flows.runtime import children
 
 DVC = (sys.executable, "-m", "dvc")
 LOCK = "dvc.lock"
-"""What DVC notes beside each `dvc.yaml`: which results belong to which inputs."""
+"""DVC's file beside each `dvc.yaml`: which results belong to which inputs."""
 RESULTS = "reports/"
 OURS = ".made-by-retrain"
-"""Says that a folder may be reset: it was made here."""
+"""Marks a folder that was made here and may be reset."""
 LINKS = "reflink,hardlink,copy"
 """How outputs come from the cache, unless the repository says it: without a copy where the disk can do that."""
 _ORIGIN = "refs/remotes/origin"
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
+"""Takes a line for people."""
 
 
 class Busy(ClipnError):
-    """Somebody else works in the workspace."""
+    """Another process works in the workspace."""
 
 
 @contextmanager
@@ -105,11 +106,11 @@ class Workspace:
         self.source = source
 
     def git(self, *words: str, text: str | None = None, settings: Mapping[str, str] | None = None) -> str:
-        """As `git` above. Git never looks for a repository further up, where the user's own may be."""
+        """Run `git` in the checkout. Git never searches the folders above, where the user's own repository may be."""
         own = (f"--git-dir={self.folder / '.git'}", f"--work-tree={self.folder}")
         return git(self.folder, *own, *words, text=text, settings=settings)
 
-    def open(self, say: Say) -> None:
+    def open(self, log: Log) -> None:
         """Make the folder ready and fetch the repository's branches and tags.
 
         Raises:
@@ -120,19 +121,19 @@ class Workspace:
         _require_ours(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_text(self.folder / OURS, "A checkout made by the flow 'retrain'. It can be deleted while none runs.\n")
-        children.settle(self.folder, say)
+        children.settle(self.folder, log)
         self._unlock()
         try:
             self.fetch()
         except GitFailed:
             if not self._damaged():
                 raise
-            say(f"The copy of the repository in {self.folder} is damaged; it is fetched again")
+            log(f"The copy of the repository in {self.folder} is damaged; it is fetched again")
             shutil.rmtree(self.folder / ".git")
             self.fetch()
 
     def commit(self, revision: str) -> str:
-        """Full hash of the commit that the repository calls `revision`: a branch, a tag, a hash, HEAD or HEAD~1.
+        """Return the full hash of the commit that the repository calls `revision`: a branch, tag or hash, or HEAD~1.
 
         Raises:
             InvalidParams: there is none.
@@ -142,7 +143,7 @@ class Workspace:
                 return self.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
         raise InvalidParams(f"{self.source} has no revision {revision!r}; name a branch, a tag or a commit of a branch")
 
-    def checkout(self, commit: str, accepted: str | None, say: Say) -> None:
+    def checkout(self, commit: str, accepted: str | None, log: Log) -> None:
         """Bring every file that git tracks to what `commit` holds; only results may be newer ones.
 
         A `dvc.lock` is right whatever commit it stands in, since DVC compares it with what is there. So where
@@ -152,26 +153,26 @@ class Workspace:
         Args:
             commit: its hash.
             accepted: that of the last accepted commit, if there is one.
-            say: takes a line for people.
+            log: takes a line for people.
         """
         head = self._head()
         if head and self._locks(head) == self._locks(commit) and self._locks_are_whole():
             self.git("reset", "--quiet", commit)
             self._restore([path for path in self._changed() if not _is_result(path)])
             if any(map(_is_result, self._changed())):
-                say("Going on from what the last run in this workspace has finished")
+                log("Going on from what the last run in this workspace has finished")
                 return
         self.git("checkout", "--quiet", "--force", "--detach", commit)
         self.git("clean", "-fdq")
-        if accepted and self._locks(accepted) != self._locks(commit) == self._locks(self._fork(accepted, commit)):
+        if accepted and self._locks(accepted) != self._locks(commit) == self._locks(self._merge_base(accepted, commit)):
             differing = self.git("diff", "--name-only", "--no-renames", "--diff-filter=d", "-z", commit, accepted)
             if names := list(filter(_is_result, differing.split("\0"))):
                 self.git("--literal-pathspecs", "checkout", "--quiet", accepted, "--", *names)
                 self.git("reset", "--quiet")
-                say("Going on from the accepted results")
+                log("Going on from the accepted results")
 
     def connect(self, repository: Path | None) -> bool:
-        """Use a repository's DVC cache and remotes; whether there is a default remote.
+        """Use a repository's DVC cache and remotes, and return whether there is a default remote.
 
         Args:
             repository: a checkout on this machine; None keeps to what the workspace's own `.dvc/config` says.
@@ -210,9 +211,9 @@ class Workspace:
         except DvcException as error:
             raise InvalidParams(f"{self.folder / 'dvc.yaml'}: {error}") from error
 
-    def run(self, command: Sequence[str], say: Say, settings: Mapping[str, str] | None = None) -> int:
-        """Run a command here and give its exit status; it ends with this process."""
-        return children.run(command, self.folder, children.environment(self.folder, settings), say)
+    def run(self, command: Sequence[str], log: Log, settings: Mapping[str, str] | None = None) -> int:
+        """Run a command here and return its exit status; it ends with this process."""
+        return children.run(command, self.folder, children.environment(self.folder, settings), log)
 
     def fetch(self) -> None:
         """Bring branches and tags up to what the repository has."""
@@ -242,12 +243,12 @@ class Workspace:
         return None
 
     def _locks(self, commit: str | None) -> list[str]:
-        """Every `dvc.lock` of a commit, with its hash."""
+        """Return every `dvc.lock` of a commit, with its hash."""
         lines = self.git("ls-tree", "-r", "-z", commit).split("\0") if commit else []
         return [line for line in lines if _is_lock(line)]
 
-    def _fork(self, one: str, other: str) -> str | None:
-        """The commit from which the histories of two part; None if they have nothing in common."""
+    def _merge_base(self, one: str, other: str) -> str | None:
+        """Return the merge base of two commits; None if they share no history."""
         with suppress(GitFailed):
             return self.git("merge-base", one, other)
         return None
@@ -262,12 +263,12 @@ class Workspace:
         self.git("--literal-pathspecs", "clean", "-fdq", "--", *paths)
 
     def _changed(self) -> list[str]:
-        """Paths of tracked files that differ from HEAD, and of files that are neither tracked nor ignored."""
+        """Return paths of tracked files that differ from HEAD, and of files that are neither tracked nor ignored."""
         words = self.git("status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames").split("\0")
         return [word[3:] for word in words if word]
 
     def _locks_are_whole(self) -> bool:
-        """Whether no `dvc.lock` was cut when something was killed while writing it."""
+        """Return whether DVC can read every `dvc.lock`: a process that was killed may have cut one."""
         try:
             with Repo(str(self.folder)) as repo:
                 _ = [stage.outs for stage in repo.index.stages]

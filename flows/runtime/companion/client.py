@@ -1,4 +1,4 @@
-"""Hands the stages of a `dvc` command to that command's companion process, where they start without delay.
+"""Hand the stages of a `dvc` command to that command's companion process, where they start without delay.
 
 A stage needs several seconds to import what it works with. So the first stage of a `dvc` command starts a
 companion (`flows.runtime.companion.server`) that imports everything once, and each stage is a fork of it. This side is
@@ -34,7 +34,7 @@ FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def dvc_command() -> int | None:
-    """Process number of the `dvc` command above this process, if there is one."""
+    """Return the process number of the `dvc` command above this process, if there is one."""
     for process in psutil.Process().parents():
         try:
             words = process.cmdline()
@@ -46,17 +46,17 @@ def dvc_command() -> int | None:
 
 
 def socket_of(dvc: int) -> Path:
-    """Where the companion of a `dvc` command listens; relative, since addresses of sockets are short."""
+    """Return the socket of a `dvc` command's companion; relative, since addresses of sockets have to be short."""
     return FOLDER / f"{dvc}.sock"
 
 
 def log_of(dvc: int) -> Path:
-    """What the companion and its Prefect server print."""
+    """Return the log with what the companion and its Prefect server print."""
     return FOLDER / f"{dvc}.log"
 
 
 def run(dvc: int, name: str, words: Sequence[str]) -> int:
-    """Run a stage in the companion of a `dvc` command and wait for it; gives its exit status.
+    """Run a stage in the companion of a `dvc` command, wait for it, and return its exit status.
 
     Raises:
         ClipnError: the companion does not start, or ends before the stage.
@@ -74,7 +74,7 @@ def run(dvc: int, name: str, words: Sequence[str]) -> int:
 
 @contextmanager
 def _connected(dvc: int) -> Iterator[socket.socket]:
-    """A connection to the companion, which is started if it is not there."""
+    """Yield a connection to the companion, which is started if need be."""
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(str(socket_of(dvc)))

@@ -27,13 +27,13 @@ from typing import Any
 import psutil
 
 from clipn.errors import ClipnError
+from clipn.utils import processes
 from flows.runtime.companion.client import LENGTH_BYTES, STREAMS, log_of, socket_of
-from flows.runtime.processes import tree
 from flows.stages import STAGES
 
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 100
-"""How long a stage may take to end after it was asked to; longer than a trainer may."""
+"""How long a stage may take to end after an interrupt; longer than a trainer may."""
 
 FORK = multiprocessing.get_context("fork")
 
@@ -56,7 +56,7 @@ class Request:
 
     @classmethod
     def read(cls, connection: socket.socket) -> Request | None:
-        """None if the other side is gone already."""
+        """Read a request; None if the other side is gone already."""
         head, streams, _, _ = socket.recv_fds(connection, LENGTH_BYTES, len(STREAMS))
         body = connection.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL) if head else b""
         if not body:
@@ -80,15 +80,15 @@ class Companion:
         self._listener.bind(str(self._path))
         self._listener.listen()
         # Imported after the socket is there, so that the first stage knows that it will be answered.
-        select = importlib.import_module("flows.runtime.server.select")
-        self._server = select.Own(log_of(dvc)) if select.existing() is None else None
+        selection = importlib.import_module("flows.runtime.server.selection")
+        self._server = selection.Own(log_of(dvc)) if selection.existing() is None else None
         for name in STAGES:
             importlib.import_module(f"flows.stages.{name}")
 
     def serve(self) -> None:
         """Run stages until the command has ended."""
         try:
-            while tree.alive(self._dvc):
+            while processes.alive(self._dvc):
                 if wait([self._listener], POLL_SECONDS):
                     connection, _ = self._listener.accept()
                     with connection:
@@ -111,7 +111,7 @@ class Companion:
         if url and not self._announced:
             self._announced = True
             os.write(request.streams[1], f"Prefect UI: {url.removesuffix('/api')} (until dvc ends)\n".encode())
-        # Of a fork's own files and sockets none may be left: the other side would not notice this one's end.
+        # The fork closes these: a socket that it held open would hide the end of this process from the other side.
         process = FORK.Process(target=_stage, args=(request, url, self._tag, [self._listener, connection]))
         process.start()
         for stream in request.streams:
@@ -138,7 +138,7 @@ class Companion:
                     _signal(process, signals[0])
                 else:
                     listening.clear()
-            if deadline is None and (not listening or not tree.alive(self._dvc)):
+            if deadline is None and (not listening or not processes.alive(self._dvc)):
                 _signal(process, signal.SIGINT)
                 deadline = time.monotonic() + PATIENCE_SECONDS
             if deadline is not None and time.monotonic() > deadline:
@@ -153,7 +153,7 @@ def _signal(process: ForkProcess, number: int) -> None:
 
 
 def _stage(request: Request, url: str | None, tag: str, sockets: Sequence[socket.socket]) -> None:
-    """In the fork: become the process that DVC started, as far as a stage can tell."""
+    """Run a stage in the fork, which takes over streams, folder and environment of the process that DVC started."""
     os.setsid()
     for inherited in sockets:
         inherited.close()
@@ -168,26 +168,26 @@ def _stage(request: Request, url: str | None, tag: str, sockets: Sequence[socket
 
     from flows.runtime import stage
 
-    threading.Thread(target=_end_with_companion, args=(stage.forsaken if url else None,), daemon=True).start()
+    companion = multiprocessing.parent_process()
+    assert companion is not None
+    processes.at_parents_end(lambda: _interrupt(stage.forsaken if url else None), companion.join)
     setup_logging(incremental=False)  # the terminal's colours and width are this process's own
     stage.command(request.name, request.words, url, tag)
 
 
-def _end_with_companion(forsaken: threading.Event | None) -> None:
-    companion = multiprocessing.parent_process()
-    assert companion is not None
-    companion.join()
+def _interrupt(forsaken: threading.Event | None) -> None:
+    """End this stage in order; with the companion its server is gone, if it had one of its own."""
     if forsaken is not None:
         forsaken.set()
     os.kill(os.getpid(), signal.SIGINT)
 
 
 def _forget(url: str | None, tag: str) -> None:
-    """In another fork, since Prefect's client starts threads: note that the runs of dead stages have crashed."""
-    from flows.runtime.server import select
+    """Mark the runs of dead stages as Crashed. This runs in another fork, since Prefect's client starts threads."""
+    from flows.runtime.server import selection
 
-    with select.selected(url):
-        select.mark_crashed(tag)
+    with selection.selected(url):
+        selection.mark_crashed(tag)
 
 
 if __name__ == "__main__":

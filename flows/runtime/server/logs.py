@@ -1,4 +1,4 @@
-"""What Prefect logs about runs, without what only says where in Prefect it was said."""
+"""Prefect's log of runs, without the lines that only repeat an error with Prefect's own traceback."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ ENGINES = ("prefect.flow_runs", "prefect.engine")
 
 
 def keep_to_the_point() -> None:
-    """Leave out lines that help nobody. To be called before a flow runs."""
+    """Leave out lines that help nobody. Call this before a flow runs."""
     for name in ENGINES:
         logging.getLogger(name).addFilter(_is_news)
     # Prefect warns of each event that is still on its way when a run ends, and then waits until it has arrived.
@@ -16,6 +16,6 @@ def keep_to_the_point() -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """A run that ended as Failed has said why; its engine adds the way through itself."""
+    """Return whether a line is news. A run that has Failed logged why; the engine repeats that with a traceback."""
     error = record.exc_info[1] if record.exc_info else None
     return type(error).__name__ != "FailedRun"

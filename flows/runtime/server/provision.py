@@ -1,4 +1,4 @@
-"""What a Prefect server has to hold for this project: work pools, the watch over dead runs, deployments."""
+"""What this project needs on a Prefect server: work pools, automations that mark dead runs, deployments."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessWorker
 
 from clipn.errors import ClipnError
-from flows.runtime.server import select
+from flows.runtime.server import selection
 
 DEPLOYMENTS = Path("prefect.yaml")
 POOLS: dict[str, dict[str, int]] = {"default": {"retrain": 1, "download": 1}, "gpu": {"gpu": 1}}
 """Work pool → its queues → how many of a queue's runs may run at a time."""
 SILENCE = timedelta(seconds=90)
-"""After three missed heartbeats a run is taken for dead."""
+"""A run counts as dead after three missed heartbeats."""
 START = timedelta(minutes=15)
-"""How long a run may take from a worker's hands to its first line; a cluster may have to fetch an image."""
+"""How long a run may take to start after a worker took it; a cluster may have to fetch an image."""
 
 _ENDED = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
 _WAITS = {f"prefect.flow-run.{state}" for state in ("Paused", "Suspended")}
@@ -55,13 +55,13 @@ def provision(url: str, environment: dict[str, str]) -> None:
         for pool, queues in POOLS.items():
             _pool(client, pool, queues)
         watch_over_dead_runs(client)
-        chosen = _schedules(client)
+        before = _schedules(client)
         _deploy({**environment, "PREFECT_API_URL": url})
-        _choose(client, chosen)
+        _restore_schedules(client, before)
 
 
 def watch_over_dead_runs(client: SyncPrefectClient, silence: timedelta = SILENCE, start: timedelta = START) -> None:
-    """Make the automations that mark runs as Crashed whose process or machine is gone, unless they are there.
+    """Make the automations that mark runs as Crashed when their process or machine is gone, unless they exist.
 
     Args:
         client: of the server.
@@ -73,7 +73,7 @@ def watch_over_dead_runs(client: SyncPrefectClient, silence: timedelta = SILENCE
             {_HEARTBEAT},
             {_HEARTBEAT, *_ENDED, *_WAITS},
             silence,
-            f"{select.SILENT} for {silence.total_seconds():.0f} s: the process or its machine is gone.",
+            f"{selection.SILENT} for {silence.total_seconds():.0f} s: the process or its machine is gone.",
         ),
         "Crash runs that never started": (
             _HANDED_OVER,
@@ -110,7 +110,7 @@ def _pool(client: SyncPrefectClient, name: str, queues: dict[str, int]) -> None:
 
 
 def _schedules(client: SyncPrefectClient) -> dict[tuple[UUID, str | None], bool]:
-    """Deployment and schedule → whether it is switched on."""
+    """Return deployment and schedule → whether it is switched on."""
     return {
         (deployment.id, schedule.slug): schedule.active
         for deployment in client.read_deployments()
@@ -118,11 +118,11 @@ def _schedules(client: SyncPrefectClient) -> dict[tuple[UUID, str | None], bool]
     }
 
 
-def _choose(client: SyncPrefectClient, chosen: dict[tuple[UUID, str | None], bool]) -> None:
-    """Switch schedules on or off again as somebody had them."""
+def _restore_schedules(client: SyncPrefectClient, before: dict[tuple[UUID, str | None], bool]) -> None:
+    """Switch schedules on or off as they were before `prefect.yaml` was applied."""
     for deployment in client.read_deployments():
         for schedule in deployment.schedules:
-            active = chosen.get((deployment.id, schedule.slug), schedule.active)
+            active = before.get((deployment.id, schedule.slug), schedule.active)
             if active != schedule.active:
                 client.update_deployment_schedule(deployment.id, schedule.id, active=active)
 
@@ -136,5 +136,5 @@ def _deploy(environment: dict[str, str]) -> None:
         check=False,
     )
     if done.returncode:
-        said = (done.stdout + done.stderr).strip().splitlines()
-        raise ProvisioningFailed(f"{DEPLOYMENTS} could not be applied:\n" + "\n".join(said[-15:]))
+        output = (done.stdout + done.stderr).strip().splitlines()
+        raise ProvisioningFailed(f"{DEPLOYMENTS} could not be applied:\n" + "\n".join(output[-15:]))

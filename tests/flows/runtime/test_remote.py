@@ -22,7 +22,8 @@ from prefect.states import Completed, Crashed, Running
 
 from clipn.errors import ClipnError, InvalidParams
 from flows.runtime import remote
-from flows.runtime.server import select
+from flows.runtime.server import selection
+from flows.stages import STAGES
 from tests.flows.runtime.companion.test_server import Project, project, states
 from tests.waiting import wait_until
 
@@ -165,7 +166,7 @@ def follow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return answers
 
 
-SILENT = Crashed(message=f"{select.SILENT} for 90 s: the process or its machine is gone.")
+SILENT = Crashed(message=f"{selection.SILENT} for 90 s: the process or its machine is gone.")
 
 
 def test_a_run_of_which_only_the_server_has_not_heard_goes_on(
@@ -206,15 +207,15 @@ def test_an_interrupt_ends_the_command_without_a_server(follow: Any, capsys: pyt
 def test_a_variable_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("CLIPN_DEPLOYMENTS", value)
     with pytest.raises(InvalidParams, match=r"CLIPN_DEPLOYMENTS: .* is not STAGE=FLOW/DEPLOYMENT, as train=stage/gpu"):
-        remote.deployment("train")
+        remote.deployment("train", STAGES)
 
 
 def test_other_stages_stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert remote.deployment("train") is None
+    assert remote.deployment("train", STAGES) is None
     monkeypatch.setenv("CLIPN_DEPLOYMENTS", "train=stage/gpu features=stage/large")
-    assert remote.deployment("train") == "stage/gpu"
-    assert remote.deployment("features") == "stage/large"
-    assert remote.deployment("report") is None
+    assert remote.deployment("train", STAGES) == "stage/gpu"
+    assert remote.deployment("features", STAGES) == "stage/large"
+    assert remote.deployment("report", STAGES) is None
 
 
 def test_a_deployment_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,6 +227,6 @@ def test_a_deployment_that_is_not_there(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_workers_need_a_server_that_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(select, "existing", lambda: None)
+    monkeypatch.setattr(selection, "existing", lambda: None)
     with pytest.raises(ClipnError, match="workers need a Prefect server that stays: start one with make ui"):
         remote.run("train", ["0"], "stage/gpu")

@@ -15,7 +15,7 @@ from prefect.client.orchestration import get_client
 
 from clipn.errors import InvalidData
 from flows.runtime import stage
-from flows.runtime.server import select
+from flows.runtime.server import selection
 
 
 @stage.stage("count")
@@ -85,6 +85,6 @@ def test_a_stage_can_travel_to_a_ray_cluster() -> None:
 
 
 def test_a_server_that_is_configured_but_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(select, "_silence", lambda url: "refused")
+    monkeypatch.setattr(selection, "_silence", lambda url: "refused")
     with pytest.raises(SystemExit, match=r"does not answer \(refused\); start it, or unset PREFECT_API_URL"):
         run_as_command("photos", "3")

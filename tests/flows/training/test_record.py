@@ -54,7 +54,7 @@ def test_a_record_is_metrics_and_their_curves_and_nothing_else(tmp_path: Path) -
     write(tmp_path / "seed-0", 2, [step(0), step(1, auroc=0.25)])
     assert files(tmp_path) == [
         "seed-0/metrics.json",
-        *sorted(f"seed-0/plots/metrics/{name}.tsv" for name in (*record.METRICS, *record.LOOKS)),
+        *sorted(f"seed-0/plots/metrics/{name}.tsv" for name in (*record.METRICS, *record.CHECKS)),
     ]
     assert (tmp_path / "seed-0/plots/metrics/loss_yes.tsv").read_text() == "step\tloss_yes\n0\t0.333333\n1\t0.25\n"
     assert column(tmp_path / "seed-0", "auroc_atd") == [(1, "0.75")]
@@ -142,7 +142,7 @@ def test_event_files_hold_every_step(tmp_path: Path) -> None:
         events.close()
     read = EventAccumulator(str(tmp_path / "tensorboard"))
     read.Reload()
-    assert set(read.Tags()["scalars"]) == {*record.METRICS, *record.LOOKS}
+    assert set(read.Tags()["scalars"]) == {*record.METRICS, *record.CHECKS}
     assert [(event.step, event.value) for event in read.Scalars("loss_yes")] == [
         (number, pytest.approx(1 / (number + 3))) for number in range(3)
     ]

@@ -20,7 +20,7 @@ from prefect.logging import disable_run_logger
 from clipn.errors import InvalidData
 from clipn.training import step_log
 from clipn.training.step_log import StepLog
-from flows.runtime import stage
+from flows.runtime import progress
 from flows.training import watch
 from flows.training.record import Record
 from flows.training.watch import Lines, Training, Watch
@@ -40,7 +40,7 @@ sys.exit(int(sys.argv[2]))
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "POLL", 0.01)
+    monkeypatch.setattr(watch, "POLL_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_a_run_that_starts_again_while_it_is_watched(training: Training, tmp_pat
 def test_people_read_lines_and_the_bar_is_full(
     training: Training, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(watch, "SAY", 0.0)
+    monkeypatch.setattr(watch, "LOG_SECONDS", 0.0)
     run_as_flow(replace(training, record=training.record.with_name("seed-7")), lambda: append(training, 12))
     said = [record.getMessage() for record in caplog.records if record.name == "prefect.flow_runs"]
     assert any(line.startswith("epoch 3/3, step 12/12: loss 1.7000 (yes 0.0714,") for line in said)
@@ -170,8 +170,8 @@ def test_a_prefect_server_that_does_not_answer_ends_nothing(
         calls.append(arguments)
         raise httpx.ConnectError("connection refused")
 
-    monkeypatch.setattr(watch, "SAY", 0.0)
-    monkeypatch.setattr(stage, "create_progress_artifact", refuse)
+    monkeypatch.setattr(watch, "LOG_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "create_progress_artifact", refuse)
     run_as_flow(training, lambda: append(training, 12))
     assert len(calls) == 1  # tried again only after a pause
     assert "did not take the progress (connection refused)" in caplog.text
@@ -244,7 +244,7 @@ def test_lines_for_people(training: Training, monkeypatch: pytest.MonkeyPatch) -
     lines.add([step(number, auroc=0.25) for number in range(10)])  # of the run that is resumed
     assert said == ["held-out check after step 10: AUROC CTW 25.00 %, ATD 75.00 %"]
     said.clear()
-    now[0] += watch.SAY
+    now[0] += watch.LOG_SECONDS
     lines.add([step(number) for number in range(10, 20)])  # 10 steps in 5 s, 1980 are left
     assert said == [
         "epoch 5/500, step 20/2,000: loss 1.7000 (yes 0.0455, no 0.7000, tso 1.9900), gradient 2, lr 3.00e-04, "

@@ -18,7 +18,7 @@ from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL
 
 from flows.deployments.retrain.flow import main, retrain
-from flows.runtime.processes import children
+from flows.runtime import children
 from tests.conftest import ROOT
 from tests.flows import tiny_pipeline
 from tests.flows.tiny_pipeline import STAGES, Project
@@ -338,7 +338,7 @@ def test_an_end_in_the_middle_ends_every_process_and_the_next_run_goes_on(fresh:
         flow.wait(timeout=150)
     finally:
         flow.kill()
-    wait_until(lambda: not children.left(fresh.workspace))
+    wait_until(lambda: not children.working_in(fresh.workspace))
     assert not any(map(works, working))
     assert "retrained" not in refs(fresh)
     assert fresh.ran_since() == STAGES[:3]

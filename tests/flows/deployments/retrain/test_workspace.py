@@ -18,7 +18,7 @@ from clipn.errors import InvalidParams, MissingInput
 from flows.deployments.retrain import workspace
 from flows.deployments.retrain.git import GitFailed
 from flows.deployments.retrain.workspace import Busy, Workspace
-from flows.runtime.processes import children
+from flows.runtime import children
 from tests.flows import tiny_pipeline
 from tests.flows.tiny_pipeline import Project
 

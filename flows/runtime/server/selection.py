@@ -8,9 +8,7 @@ share theirs. What is started by hand has one of its own.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import socket
 import ssl
 import subprocess
@@ -36,32 +34,34 @@ from prefect.states import Crashed
 
 from clipn import paths
 from clipn.errors import ClipnError
-from flows.runtime.processes import tree
+from clipn.utils import processes
 
 LOGS = paths.WORK / "prefect" / socket.gethostname()
-"""Of servers and workers of this machine; others may share the project's folder."""
+"""Logs of this machine's servers and workers; other machines may share the project's folder."""
 ANSWER_SECONDS = 2
 START_SECONDS = 120
 STOP_SECONDS = 10
 SILENT = "No sign of life"
-"""How the message begins of a run that the server calls crashed because it heard nothing of it."""
-PR_SET_PDEATHSIG = 1
-"""Of Linux's prctl."""
+"""Beginning of the message of a run that the server marked as Crashed since its heartbeats stopped."""
 
 
 def answers(url: str) -> bool:
-    """Whether a Prefect API answers at `url`."""
+    """Return whether a Prefect API answers at `url`."""
     return _silence(url) is None
 
 
 def existing() -> str | None:
-    """The API address of the configured server, or of one on this machine's port for it."""
+    """Return the API address of the configured server, or of one on this machine's port for it; else None."""
     local = loopback(PREFECT_SERVER_API_PORT.value())
     return PREFECT_API_URL.value() or (local if answers(local) else None)
 
 
 def require(url: str) -> None:
-    """Raises ClipnError if no Prefect API answers at the configured address, or none that lets this process in."""
+    """Check that a Prefect API answers at the configured address and lets this process in.
+
+    Raises:
+        ClipnError: it does not; with the reason and the way out.
+    """
     full = f"{url.rstrip('/').removesuffix('/api')}/api"
     if url != full and answers(full):
         raise ClipnError(f"PREFECT_API_URL={url} is not the address of the API; that is {full}")
@@ -105,7 +105,7 @@ def selected(own: str | None = None) -> Iterator[None]:
 
 
 def mark_crashed(tag: str) -> None:
-    """Note that all runs with this tag that are still running have crashed: their processes are gone."""
+    """Mark the runs with this tag that are still Running as Crashed: their processes are gone."""
     condition = FlowRunFilter.model_validate({"tags": {"all_": [tag]}, "state": {"type": {"any_": ["RUNNING"]}}})
     with get_client(sync_client=True) as client:
         for run in client.read_flow_runs(flow_run_filter=condition):
@@ -113,10 +113,10 @@ def mark_crashed(tag: str) -> None:
 
 
 class Own:
-    """A server on loopback that is stopped by whoever started it.
+    """A server on loopback that belongs to one command.
 
     Args:
-        log: takes what the server prints, at its end.
+        log: the file to which the server's output is appended.
     """
 
     def __init__(self, log: Path) -> None:
@@ -125,7 +125,7 @@ class Own:
 
     def _start(self) -> None:
         # A port of its own: other runs would take this server for one that stays.
-        port = free_port()
+        port = processes.free_port()
         self._url = loopback(port)
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         with self._log.open("ab") as output:
@@ -135,11 +135,11 @@ class Own:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=end_with_parent,
+                preexec_fn=processes.end_with_parent,
             )
 
     def url(self) -> str:
-        """Its address, as soon as it answers; a server that has died is replaced.
+        """Wait until the server answers, and return its address. A server that has died is replaced.
 
         Raises:
             ClipnError: it does not come up.
@@ -155,7 +155,7 @@ class Own:
 
     def stop(self) -> None:
         """End it and all its processes."""
-        tree.end_child(self._process, STOP_SECONDS)
+        processes.end_child(self._process, STOP_SECONDS)
 
 
 @contextmanager
@@ -171,16 +171,8 @@ def _started() -> Iterator[str]:
         own.stop()
 
 
-def end_with_parent() -> None:
-    """In a new process, as `preexec_fn`: end when its parent does, even by `kill -9`, and listen to interrupts."""
-    if sys.platform == "linux":  # no other system has it
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    # A command in the background of a script ignores them and would pass that on; Prefect needs them to end.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def _silence(url: str) -> str | None:
-    """Why no Prefect API answers at `url`; None if one does."""
+    """Return why no Prefect API answers at `url`; None if one does."""
     try:
         response = httpx.get(f"{url}/health", timeout=ANSWER_SECONDS, verify=_trust())
     except (httpx.HTTPError, OSError) as error:
@@ -191,7 +183,7 @@ def _silence(url: str) -> str | None:
 
 
 def _trust() -> ssl.SSLContext | bool:
-    """The certificates to take, as settings of Prefect's say for its own client."""
+    """Return the certificates to trust, by the same settings as Prefect's own client."""
     if PREFECT_API_TLS_INSECURE_SKIP_VERIFY.value():
         return False
     file = PREFECT_API_SSL_CERT_FILE.value()
@@ -199,12 +191,5 @@ def _trust() -> ssl.SSLContext | bool:
 
 
 def loopback(port: int) -> str:
-    """API address of a server on this machine."""
+    """Return the API address of a server on this machine."""
     return f"http://127.0.0.1:{port}/api"
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

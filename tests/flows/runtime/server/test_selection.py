@@ -23,8 +23,8 @@ from prefect.settings import (
 from prefect.states import Running
 
 from clipn.errors import ClipnError
-from flows.runtime.processes.tree import alive
-from flows.runtime.server import select
+from clipn.utils.processes import alive, free_port
+from flows.runtime.server import selection
 from tests.waiting import wait_until
 
 
@@ -34,27 +34,27 @@ def waiting() -> None:
 
 
 def test_the_configured_server_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(select, "answers", lambda url: True)
-    assert select.existing() == PREFECT_API_URL.value()
+    monkeypatch.setattr(selection, "answers", lambda url: True)
+    assert selection.existing() == PREFECT_API_URL.value()
     with temporary_settings({PREFECT_API_URL: None, PREFECT_SERVER_API_PORT: 4300}):
-        assert select.existing() == "http://127.0.0.1:4300/api"
+        assert selection.existing() == "http://127.0.0.1:4300/api"
 
 
 def test_a_configured_server_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    silent = select.loopback(select.free_port())
+    silent = selection.loopback(free_port())
     with (
         temporary_settings({PREFECT_API_URL: silent}),
         pytest.raises(ClipnError, match=r"does not answer \(.*refused.*\); start it, or unset PREFECT_API_URL"),
-        select.selected(),
+        selection.selected(),
     ):
         pytest.fail("it was selected")
 
 
 @pytest.mark.parametrize("ending", ["", "/", "/api/"])
 def test_an_address_that_is_almost_right(ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(select, "answers", lambda url: url == "http://here:4200/api")
+    monkeypatch.setattr(selection, "answers", lambda url: url == "http://here:4200/api")
     with pytest.raises(ClipnError, match=r"is not the address of the API; that is http://here:4200/api$"):
-        select.require(f"http://here:4200{ending}")
+        selection.require(f"http://here:4200{ending}")
 
 
 class WithPassword(BaseHTTPRequestHandler):
@@ -89,20 +89,20 @@ def test_a_server_behind_a_certificate_and_a_password(tmp_path: Path) -> None:
         threading.Thread(target=listener.serve_forever, daemon=True).start()
         url = f"https://127.0.0.1:{listener.server_port}/api"
         with pytest.raises(ClipnError, match=r"does not answer \(.*certificate verify failed"):
-            select.require(url)
+            selection.require(url)
         with temporary_settings({PREFECT_API_SSL_CERT_FILE: str(tmp_path / "cert")}):
             with pytest.raises(ClipnError, match="asks for a password; PREFECT_API_AUTH_STRING has to be"):
-                select.require(url)
+                selection.require(url)
             with temporary_settings({PREFECT_API_AUTH_STRING: "u:p"}):
-                select.require(url)
+                selection.require(url)
         listener.shutdown()
 
 
 def test_heartbeats_are_for_servers_that_stay() -> None:
-    with select.selected("http://127.0.0.1:1/api"):
+    with selection.selected("http://127.0.0.1:1/api"):
         assert PREFECT_API_URL.value() == "http://127.0.0.1:1/api"
         assert PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() is None
-    with select.selected():
+    with selection.selected():
         assert PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() is not None
 
 
@@ -111,7 +111,7 @@ def test_only_running_runs_of_the_command_are_marked() -> None:
     with get_client(sync_client=True) as client:
         for name, tag, state in (("dead", "mine", Running()), ("other", "theirs", Running()), ("new", "mine", None)):
             ids[name] = client.create_flow_run(waiting, name=name, tags=[tag], state=state).id
-        select.mark_crashed("mine")
+        selection.mark_crashed("mine")
         found = {name: client.read_flow_run(number).state_name for name, number in ids.items()}
     assert found == {"dead": "Crashed", "other": "Running", "new": "Pending"}
 
@@ -123,25 +123,25 @@ def test_an_own_server_is_replaced_when_it_died_and_leaves_no_process(
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.chdir(tmp_path)
     before = set(psutil.Process().children(recursive=True))
-    own = select.Own(tmp_path / "server.log")
+    own = selection.Own(tmp_path / "server.log")
     try:
         first = own.url()
         own._process.kill()
         own._process.wait()
         second = own.url()
         assert second != first
-        assert select.answers(second)
+        assert selection.answers(second)
     finally:
         own.stop()
     # Those of the server that was killed end by themselves.
     wait_until(lambda: not set(filter(alive, psutil.Process().children(recursive=True))) - before)
-    assert not select.answers(second)
+    assert not selection.answers(second)
 
 
 def test_a_server_that_cannot_start_is_an_error_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "home").write_text("a file, not a folder")
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
-    own = select.Own(tmp_path / "server.log")
+    own = selection.Own(tmp_path / "server.log")
     with pytest.raises(ClipnError, match=r"the Prefect server did not start; .*server\.log says why"):
         own.url()
     assert (tmp_path / "server.log").stat().st_size

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.runtime.processes import children
+from flows.runtime import children
 from tests.conftest import ROOT
 from tests.waiting import wait_until
 
@@ -44,7 +44,7 @@ FLOW = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from flows.runtime.processes import children
+from flows.runtime import children
 folder = Path.cwd()
 children.run([sys.executable, "-c", sys.argv[2]], folder, children.environment(folder), print)
 """
@@ -92,7 +92,7 @@ def test_a_process_that_holds_the_output_open_is_not_waited_for_but_ended(tmp_pa
     start = time.monotonic()
     assert run(tmp_path, "import subprocess; subprocess.Popen(['sleep', '60']); print('done')") == (0, ["done"])
     assert time.monotonic() - start < 30
-    wait_until(lambda: not children.left(tmp_path))
+    wait_until(lambda: not children.working_in(tmp_path))
 
 
 def test_an_error_while_lines_are_taken_ends_everything(tmp_path: Path) -> None:
@@ -106,14 +106,14 @@ def test_an_error_while_lines_are_taken_ends_everything(tmp_path: Path) -> None:
             children.environment(tmp_path),
             broken,
         )
-    assert not children.left(tmp_path)
+    assert not children.working_in(tmp_path)
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
 def test_when_the_flow_is_gone_its_children_end_in_order(tmp_path: Path, end: signal.Signals) -> None:
     flow = subprocess.Popen([sys.executable, "-c", FLOW, str(ROOT), TREE], cwd=tmp_path)
     wait_until(lambda: (tmp_path / "pids").is_file() and (tmp_path / "pids").read_text())
-    assert len(children.left(tmp_path)) == 4  # the guard, the command, the stage, the trainer
+    assert len(children.working_in(tmp_path)) == 4  # the guard, the command, the stage, the trainer
     flow.send_signal(end)
     flow.wait()
     children.settle(tmp_path, print, patience=20)

@@ -1,1 +1,0 @@
-"""Child processes that end with their parent, and with everything below them."""

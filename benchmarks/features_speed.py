@@ -55,7 +55,7 @@ from clipn.models import backbone
 from clipn.models.backbone import Backbone
 from clipn.project import profiles
 from clipn.project.params import parse_params
-from clipn.utils.timing import Phases
+from clipn.utils.progress import Phases
 
 PARTS = ("read", "decode", "tower", "write")
 CAPTION = "a photograph of a small red boat on a quiet lake at dawn"

@@ -29,8 +29,7 @@ from clipn.models import image_tower
 from clipn.models.backbone import Backbone
 from clipn.models.image_tower import Encoded
 from clipn.utils.files import sha256, write_text
-from clipn.utils.progress import Progress, silent
-from clipn.utils.timing import Phases
+from clipn.utils.progress import Phases, Progress, silent
 
 TEXT_BATCH = 1024
 

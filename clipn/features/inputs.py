@@ -27,8 +27,8 @@ from clipn.errors import InvalidData
 from clipn.features import views as augment
 from clipn.features.store import FeatureMeta
 from clipn.models.backbone import Backbone
-from clipn.utils.prefetch import ahead
-from clipn.utils.timing import Phases
+from clipn.utils.progress import Phases
+from clipn.utils.threads import pool, prefetch
 
 BATCHES_AHEAD = 2
 """Batches that are decoded while the tower has another: one may wait, one more is in the making."""
@@ -97,21 +97,17 @@ class Loader:
 
     def batches(self, samples: Iterable[Sample]) -> Generator[Inputs]:
         """Batches in the order of the samples, whose errors are raised here; close the generator to stop early."""
-        pool = ThreadPoolExecutor(self._workers, initializer=torch.set_num_threads, initargs=(1,))
-        threads = torch.get_num_threads()
         pending: deque[_Decoding] = deque()
-        try:
-            with closing(ahead(self._read(samples), depth=1)) as batches:
-                for batch, tokens in batches:
-                    pending.append(self._start(pool, batch, tokens))
-                    if len(pending) > BATCHES_AHEAD:
-                        yield pending.popleft().result()
-                while pending:
+        with (
+            pool(self._workers, torch_threads_each=1) as threads,
+            closing(prefetch(self._read(samples), depth=1)) as batches,
+        ):
+            for batch, tokens in batches:
+                pending.append(self._start(threads, batch, tokens))
+                if len(pending) > BATCHES_AHEAD:
                     yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-            # What one thread is set to is the start value of threads that come later.
-            torch.set_num_threads(threads)
+            while pending:
+                yield pending.popleft().result()
 
     def decode(self, samples: Sequence[Sample], pixels: Tensor) -> list[bool]:
         """Decode and preprocess images into `pixels` [N, 1 + V, 3, H, W]; says which of them could be read."""

@@ -23,8 +23,7 @@ from clipn.models.backbone import Backbone
 from clipn.prompts.wordnet import Lexicon
 from clipn.scores.word_features import WordFeatures
 from clipn.utils.files import atomic_path
-from clipn.utils.progress import Progress, silent
-from clipn.utils.timing import Phases
+from clipn.utils.progress import Phases, Progress, silent
 
 FILE = "words.parquet"
 BATCH = 8192

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 from clipn.errors import InvalidData, NonFinite
 from clipn.optim import cosine_lr, set_lr
 from clipn.utils.progress import Progress, silent
+from clipn.utils.threads import torch_threads
 
 Array = NDArray[np.float32]
 
@@ -116,7 +115,9 @@ def train(
     epochs = max(EPOCHS, -(-MIN_STEPS // per_epoch)) if epochs is None else epochs
     steps = epochs * per_epoch
     step, losses = 0, []
-    with _threads(1 if batch == BATCH else torch.get_num_threads()):
+    # A step on a small batch takes a millisecond. Threads that share it gain little where all cores are free, and
+    # where one is not they wait for each other: with two threads on two busy cores a step took thirty times as long.
+    with torch_threads(1 if batch == BATCH else None):
         for epoch in range(epochs):
             total = torch.zeros((), device=device)
             for rows in torch.randperm(len(x), generator=generator).to(device).split(batch):
@@ -131,22 +132,6 @@ def train(
             progress(epoch + 1, epochs)
     means = (torch.stack(losses) / len(x)).tolist()
     return LinearProbe(_numpy(mean), _numpy(inverse_std), _numpy(model.weight), _numpy(model.bias), tuple(means))
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Let torch compute an operation with so many threads.
-
-    A step on a small batch takes a millisecond. Threads that share it gain little where all cores are free, and
-    where one is not they wait for each other most of the time: with two threads on two busy cores a step took
-    thirty times as long as with one.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:

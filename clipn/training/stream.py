@@ -24,7 +24,7 @@ from clipn.features.tokens import TokenLists
 from clipn.prompts.paired import PairedTokens
 from clipn.training.step_log import per_epoch
 from clipn.utils.memory import release_free_blocks
-from clipn.utils.prefetch import ahead
+from clipn.utils.threads import prefetch
 
 WAITING_BATCHES = 4
 # Streams of random numbers that must not meet although they share seed and epoch.
@@ -130,7 +130,7 @@ class PairStream:
             InvalidData: a shard is damaged.
         """
         batches = self._endless(start)
-        return ahead((_pinned(batch) for batch in batches) if pin else batches, WAITING_BATCHES)
+        return prefetch((_pinned(batch) for batch in batches) if pin else batches, WAITING_BATCHES)
 
     def _endless(self, start: int) -> Iterator[Batch]:
         epoch, step = divmod(start, self.steps_per_epoch)
@@ -144,7 +144,7 @@ class PairStream:
         position = step * self._batch_size + self._mine.start
         last = (self.steps_per_epoch - 1) * self._batch_size + self._mine.stop
         missing = self._mine.stop - self._mine.start
-        with closing(ahead(self._pools(epoch, position), 1)) as pools:
+        with closing(prefetch(self._pools(epoch, position), 1)) as pools:
             for pool in pools:
                 while position < min(pool.end, last):
                     rows = pool.order[position - pool.start : position - pool.start + missing]

@@ -10,7 +10,7 @@ from clipn.errors import UnsupportedModel
 from clipn.models import backbone
 from clipn.project.params import read_params
 from clipn.prompts import wordnet, words
-from clipn.utils.timing import Phases
+from clipn.utils.progress import Phases
 from flows.runtime import machine
 from flows.runtime.stage import StageProgress, stage
 

@@ -15,7 +15,7 @@ from clipn.data.manifest import Entry
 from clipn.features.encode import describe
 from clipn.features.inputs import BATCHES_AHEAD, Loader, Sample, read
 from clipn.models.backbone import Backbone
-from clipn.utils.timing import Phases
+from clipn.utils.progress import Phases
 from tests.features.test_encode import PARAMS, clip, folder_of, one_task, png
 
 __all__ = ["clip"]  # the fixture

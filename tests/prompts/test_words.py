@@ -19,7 +19,7 @@ from clipn.prompts import wordnet, words
 from clipn.prompts.wordnet import Lexicon, Meaning
 from clipn.prompts.words import SUPERCLASSES, Entry
 from clipn.training.pretrain import preprocess_cfg
-from clipn.utils.timing import Phases
+from clipn.utils.progress import Phases
 from tests.conftest import TINY
 
 LEXICON = Lexicon(

@@ -32,8 +32,7 @@ from clipn.data.download.work import DownloadWork
 from clipn.data.manifest import SUCCESS
 from clipn.errors import InvalidParams
 from clipn.utils.files import read_json, sha256
-from clipn.utils.progress import Progress, silent
-from clipn.utils.timing import Phases
+from clipn.utils.progress import Phases, Progress, silent
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 from img2dataset.downloader import Downloader
 
 from clipn.data.download.policy import FetchPolicy, PolicyOpener
-from clipn.utils.timing import Phases
+from clipn.utils.progress import Phases
 
 
 class BoundedDownloader(Downloader):

@@ -21,8 +21,7 @@ from clipn.data.sets.readers.symbols import symbols_of
 from clipn.data.sets.registry import registered
 from clipn.errors import ClipnError, InvalidData, InvalidParams, MissingInput
 from clipn.utils.files import atomic_folder, sha256, write_json
-from clipn.utils.progress import Progress, silent
-from clipn.utils.timing import Phases
+from clipn.utils.progress import Phases, Progress, silent
 
 TAR = "images.tar"
 MANIFEST = "manifest.parquet"

@@ -31,6 +31,8 @@ from clipn.utils.threads import pool, prefetch
 BATCHES_AHEAD = 2
 """Batches that are decoded while the tower has another: one may wait, one more is in the making."""
 IMAGES_A_JOB = 16
+CROPS_A_CPU = 128
+"""Most crops in a batch on a CPU, where one thread computes a batch; larger ones would only take more memory."""
 
 Sample = tuple[Entry, bytes]
 
@@ -55,15 +57,17 @@ class Inputs:
 class Loader:
     """Turns samples into batches for one tower, with `workers` threads.
 
-    A batch has `params.batch_size` crops; with views these are fewer images. `BATCHES_AHEAD + 1`
-    batches of pixels and the encoded images of two more are in memory at most, whatever the tar holds.
+    A batch has `params.batch_size` crops, on a CPU `CROPS_A_CPU` at most; with views these are fewer images.
+    `BATCHES_AHEAD + 1` batches of pixels and the encoded images of two more are in memory at most, whatever
+    the tar holds.
     """
 
     def __init__(
         self, backbone: Backbone, meta: FeatureMeta, params: FeaturesParams, *, workers: int, phases: Phases
     ) -> None:
         self._max_pixels, self._workers, self._phases = params.max_pixels, workers, phases
-        self._size = max(1, params.batch_size // (1 + meta.views))
+        crops = params.batch_size if backbone.device.type == "cuda" else min(params.batch_size, CROPS_A_CPU)
+        self._size = max(1, crops // (1 + meta.views))
         self._crops = _crops(backbone, meta)
         self._shape = self._crops("", Image.new("RGB", (1, 1))).shape
         self._tokenize = backbone.tokenize if meta.kind == "training" else None

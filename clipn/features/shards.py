@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -20,11 +21,12 @@ from clipn.data import manifest, verified
 from clipn.data.manifest import Entry
 from clipn.errors import InvalidData, InvalidParams
 from clipn.features.encode import encode
-from clipn.features.inputs import Loader
+from clipn.features.inputs import Inputs, Loader
 from clipn.features.rows import FeatureBatch, FeatureMeta
 from clipn.features.writer import write_shard
 from clipn.models import image_tower
 from clipn.models.backbone import Backbone
+from clipn.utils import threads
 from clipn.utils.files import sha256, write_text
 from clipn.utils.progress import Phases, Progress, silent
 
@@ -133,9 +135,10 @@ def encode_shard(
     """Make one feature shard, unless a whole one of the same source is already there.
 
     Reading, decoding (in `workers` threads), tower and writing work at the same time on different
-    batches. The seconds of the report are those that each was busy, over all its threads, and those
-    that the tower waited. With views, an image is decoded once, and a batch of the tower holds
-    `params.batch_size` crops, not images.
+    batches. On a CPU the tower has `workers` batches at once, each in one thread, so that the shard's
+    bytes do not depend on the number of threads. The seconds of the report are those that each was busy,
+    over all its threads, and those that the tower waited. With views, an image is decoded once, and a
+    batch of the tower holds `params.batch_size` crops, not images.
 
     Raises:
         InvalidData: the tar is damaged, lacks images that the manifest lists, holds other images than
@@ -150,36 +153,42 @@ def encode_shard(
     phases = Phases()
     loader = Loader(backbone, meta, params, workers=workers, phases=phases)
     rows = unreadable = 0
+    # On a CPU one thread computes a batch: how many threads share one operation decides how its sums are rounded.
+    towers = workers if backbone.device.type == "cpu" else 1
     with (
         write_shard(task.out, meta) as writer,
         ThreadPoolExecutor(1) as writing,
         closing(loader.batches(verified.read(task.tar, task.entries))) as batches,
+        threads.pool(towers, torch_threads_each=1) as tower,
     ):
 
-        def write(encoded: Callable[[], FeatureBatch]) -> None:
-            batch = encoded()
+        def compute(inputs: Inputs) -> Callable[[], FeatureBatch]:
+            with phases("tower"):
+                return encode(inputs, backbone, meta)
+
+        def write(encoded: Future[Callable[[], FeatureBatch]]) -> None:
+            batch = encoded.result()()
             with phases("write"):
                 writer.append(batch)
 
-        written: Future[None] | None = None
+        written: deque[Future[None]] = deque()
         while True:
             with phases("wait for images"):
                 inputs = next(batches, None)
             if inputs is None:
                 break
             if inputs.entries:
-                with phases("tower"):
-                    encoded = encode(inputs, backbone, meta)
-                # One batch is written while the tower has the next; a third one has to wait.
+                written.append(writing.submit(write, tower.submit(compute, inputs)))
+            # One batch is written while each tower has one; a further one has to wait.
+            if len(written) > towers:
                 with phases("wait for writing"):
-                    if written is not None:
-                        written.result()
-                written = writing.submit(write, encoded)
+                    written.popleft().result()
             rows += len(inputs.entries)
             unreadable += inputs.unreadable
             progress(rows + unreadable, len(task.entries))
-        if written is not None:
-            written.result()
+        while written:
+            with phases("wait for writing"):
+                written.popleft().result()
         if unreadable > params.max_dropped * len(task.entries):
             raise InvalidData(
                 f"{task.tar}: {unreadable} of {len(task.entries)} images cannot be read, more than "

@@ -9,7 +9,7 @@ from clipn import paths
 from clipn.config import BackboneParams
 from clipn.models import backbone
 from clipn.project.params import read_params
-from clipn.training import pretrain, pretraining_data
+from clipn.training import pretrain
 from flows.runtime.progress import StageProgress
 from flows.runtime.stage import stage
 
@@ -36,7 +36,7 @@ def obtain(options: BackboneParams, max_pixels: int, out: Path) -> dict[str, Any
     else:
         assert options.pretrain is not None
         architecture = options.pretrain.model
-        images, tokens = pretraining_data.load(paths.DOWNLOAD, architecture, max_pixels)
+        images, tokens = pretrain.load(paths.DOWNLOAD, architecture, max_pixels)
         model, losses = pretrain.pretrain(images, tokens, options.pretrain, StageProgress("steps"))
         backbone.save(model, architecture, pretrain.preprocess_cfg(architecture), out)
         report = {"loss": {"first": losses[0], "last": losses[-1]}, "counts": {"images": len(images)}}

@@ -7,8 +7,10 @@ import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -23,6 +25,7 @@ from clipn.features.store import FeatureStore, unit_norm, write_index
 from clipn.models import backbone, image_tower
 from clipn.models.backbone import Backbone
 from clipn.training.pretrain import preprocess_cfg
+from clipn.utils.threads import torch_threads
 from tests.conftest import TINY
 
 PARAMS = FeaturesParams(batch_size=4, max_pixels=10_000, max_dropped=0.2, views=0, view_scale=(0.5, 1.0), patches=False)
@@ -247,3 +250,25 @@ def test_the_report_says_where_the_time_went(clip: Backbone, tmp_path: Path) -> 
     )
     assert set(report.seconds) == {"read", "decode", "wait for images", "tower", "wait for writing", "write"}
     assert seen == [(4, 9), (8, 9), (9, 9)]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_one_thread_computes_a_batch_however_many_torch_has(
+    clip: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    """How many threads share an operation decides how its sums are rounded."""
+    seen = []
+
+    def tower(*args: Any) -> image_tower.Encoded:
+        seen.append((torch.get_num_threads(), len(args[1])))
+        return encode(*args)
+
+    task = one_task(folder_of(tmp_path / "set", [png(i) for i in range(9)]), tmp_path / "out")
+    meta = describe(clip, PARAMS, "training")
+    encode = image_tower.encode
+    monkeypatch.setattr(image_tower, "encode", tower)
+    with torch_threads(threads):
+        encode_shard(task, clip, meta, PARAMS, workers=2)
+        assert torch.get_num_threads() == threads
+    assert sorted(seen) == [(1, 1), (1, 4), (1, 4)]
+    assert pq.read_table(task.out)["key"].to_pylist() == [f"{i:04d}" for i in range(9)]

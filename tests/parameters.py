@@ -21,10 +21,20 @@ Names = Mapping[str, Key]
 def used(path: Path) -> set[str]:
     """Return the parameters that the flow `run` of a file reads, such as `train.epochs`; whole sections as their name.
 
-    Functions of `flows/` that are given all parameters, or a section as a `*Params` argument, are followed. Functions
-    of the library are not: a section that is handed to one counts as a whole.
+    Functions of `flows/` that are given all parameters or a section are followed. Functions of the library are not: a
+    section that is handed to one counts as a whole, and all parameters are handed to none but `report.build`.
     """
     return {".".join(key) for key in _of_function(path, "run", {})}
+
+
+def used_in_package(folder: Path) -> set[str]:
+    """Return the parameters that the modules of a package read of a variable or an attribute called `params`."""
+    keys: set[Key] = set()
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        reader = _Reader(path, ast.Module([], []), {"params": (), "self.params": ()}, whole=True)
+        reader.visit(ast.parse(path.read_text(encoding="utf-8")))
+        keys |= reader.keys
+    return {".".join(key) for key in keys}
 
 
 def leaves(key: str) -> set[str]:
@@ -62,8 +72,8 @@ def _function(tree: ast.Module, name: str) -> ast.FunctionDef | None:
 class _Reader(ast.NodeVisitor):
     """Collects what statements read, in their order."""
 
-    def __init__(self, path: Path, tree: ast.Module, names: dict[str, Key]) -> None:
-        self._path, self._tree, self._names = path, tree, names
+    def __init__(self, path: Path, tree: ast.Module, names: dict[str, Key], whole: bool = False) -> None:
+        self._path, self._tree, self._names, self._whole = path, tree, names, whole
         self.keys: set[Key] = set()
 
     def visit_Assign(self, node: ast.Assign) -> None:
@@ -75,6 +85,8 @@ class _Reader(ast.NodeVisitor):
                 self.visit(value)
 
     def visit_Call(self, node: ast.Call) -> None:
+        if ast.unparse(node) == "report.build(params)":
+            return  # `used_in_package` reads the report
         home = _home(self._path, self._tree, node.func)
         places = [*enumerate(node.args), *((keyword.arg, keyword.value) for keyword in node.keywords)]
         holds = {place: key for place, value in places if (key := _key(value, self._names)) is not None}
@@ -95,7 +107,7 @@ class _Reader(ast.NodeVisitor):
             super().generic_visit(node)
         elif key:
             self.keys.add(key)
-        else:
+        elif not self._whole:
             line = getattr(node, "lineno", 0)
             raise AssertionError(f"{self._path}, line {line}: all parameters are handed to a function of the library")
 
@@ -112,6 +124,8 @@ def _key(node: ast.AST, known: Names) -> Key | None:
         return known.get(node.id)
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "read_params":
         return ()
+    if isinstance(node, ast.Attribute) and ast.unparse(node) in known:
+        return known[ast.unparse(node)]
     if isinstance(node, ast.Attribute):
         key = _key(node.value, known)
         if key is not None:

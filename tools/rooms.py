@@ -88,6 +88,7 @@ CLIPN: dict[str, Room] = {
 
 FLOWS: dict[str, Room] = {
     "ui": Room("`make ui`: Prefect's server, workers, deployments", ("runtime",)),
+    "retrain": Room("`python -m flows.retrain`: retrain once, here", ("deployments",)),
     "deployments": Room(
         "what the Prefect UI offers: retraining, evaluating a model", ("evaluation", "runtime", "repro")
     ),

@@ -39,7 +39,7 @@ methods instead of the folder and of the registry, which picks a class by its na
 NAMES_ONLY = ("report",)
 """Stages to which scores are names: they list the registry, and not what is behind it."""
 REGISTRY = "clipn/scores/__init__.py"
-ALSO = {"train": ["clipn/cli/train.py"], "download": ["clipn/data/download/downloader.py"]}
+ALSO = {"train": ["clipn/training/run.py"], "download": ["clipn/data/download/downloader.py"]}
 """Modules that a stage starts in another process."""
 ALSO_READ = {"train": ["train"]}
 """Parameters that are read there."""
@@ -91,7 +91,6 @@ def code(stage: str) -> set[str]:
     stop = (*NEUTRAL, REGISTRY) if stage in (*BY_NAME, *NAMES_ONLY) else tuple(NEUTRAL)
     stop = tuple(path for path in stop if path != "flows/")
     starts = [Path(f"flows/stages/{stage}.py"), *map(Path, ALSO.get(stage, []))]
-    stop = tuple(path for path in stop if path != "clipn/cli/") if stage in ALSO else stop
     modules = {str(path) for start in starts for path in reached(start, stop)} | set(ALSO.get(stage, []))
     if stage in BY_NAME:
         files = {Path(inspect.getfile(scores.REGISTRY[name])).relative_to(ROOT) for name in methods(stage)}

@@ -54,16 +54,16 @@ def run(options: argparse.Namespace) -> None:
     import torch  # takes seconds, which the other commands need not wait for
 
     from clipn.training import distributed
-    from clipn.training import run as training
+    from clipn.training import run as training_run
 
     params = read_params(options.params).train
-    job = training.Job(
+    job = training_run.Job(
         seed=options.seed,
         params=params,
         backbone=options.backbone,
         features=options.features,
-        known=options.set_features / params.check.id,
-        unknown=options.set_features / params.check.ood,
+        id_features=options.set_features / params.check.id,
+        ood_features=options.set_features / params.check.ood,
         out=options.out or Path(f"models/clipn/seed-{options.seed}"),
         work=options.work or Path(f"data/work/train/seed-{options.seed}"),
         checkpoint_seconds=options.checkpoint_seconds,
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
     with _signals(stop), distributed.joined(device) as group:
         shown = _Shown() if group.leads and not options.quiet else None
         with shown or nullcontext():
-            training.run(
+            training_run.run(
                 job, group, on_step=shown or _unseen, warn=_warn if group.leads else _unheard, stop=stop.is_set
             )
 

@@ -25,7 +25,7 @@ class BinaryOpposite(NamedTuple):
 
 
 def image_text_binary_opposite(images: Tensor, texts: Tensor, no_texts: Tensor, logit_scale: Tensor) -> BinaryOpposite:
-    """ITBO (paper, equations 5 to 7): a caption's "no" must not match its own image and must match all others.
+    """Return the ITBO loss (paper, equations 5 to 7): a caption's "no" matches all images but its own.
 
     yes = -mean_i log(1 - p_no[i, i]), no = -mean_{i≠j} log p_no[i, j]
 
@@ -44,7 +44,7 @@ def image_text_binary_opposite(images: Tensor, texts: Tensor, no_texts: Tensor, 
 
 
 def text_semantic_opposite(texts: Tensor, no_texts: Tensor) -> Tensor:
-    """TSO (paper, equation 8): the "no" of a caption lies opposite its "yes" on the unit sphere.
+    """Return the TSO loss (paper, equation 8): the "no" of a caption lies opposite its "yes" on the unit sphere.
 
     mean(2 - ‖g - h‖) with ‖g - h‖ = sqrt(2 - 2 g·h + 1e-4)
 

@@ -9,7 +9,7 @@ from torch import nn
 
 
 def cosine_lr(step: int, steps: int, peak: float, warmup: int = 0) -> float:
-    """Learning rate of step `step` of `steps`: linear over `warmup` steps, then half a cosine to zero.
+    """Return the learning rate of step `step`: linear over `warmup` steps, then half a cosine to zero.
 
     Args:
         step: counted from 0; the rate is set before the step.
@@ -25,7 +25,7 @@ def cosine_lr(step: int, steps: int, peak: float, warmup: int = 0) -> float:
 def adamw(
     model: nn.Module, *, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
 ) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters; those of fewer than two dimensions (norms, biases) do not decay."""
+    """Make AdamW over the trainable parameters; those of fewer than two dimensions (norms, biases) do not decay."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},

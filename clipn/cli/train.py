@@ -65,17 +65,17 @@ def train(
     from clipn.cli.progress import TrainingBar
     from clipn.project.params import read_params
     from clipn.training import distributed
-    from clipn.training import run as training
+    from clipn.training import run as training_run
     from clipn.utils import processes
 
     parameters = read_params(params).train
-    job = training.Job(
+    job = training_run.Job(
         seed=seed,
         params=parameters,
         backbone=backbone,
         features=features,
-        known=set_features / parameters.check.id,
-        unknown=set_features / parameters.check.ood,
+        id_features=set_features / parameters.check.id,
+        ood_features=set_features / parameters.check.ood,
         out=out or paths.model(seed),
         work=work or paths.work_of_training(seed),
         checkpoint_seconds=checkpoint_seconds,
@@ -89,7 +89,7 @@ def train(
     ):
         bar = TrainingBar() if group.leads and not quiet else None
         with bar or nullcontext():
-            training.run(
+            training_run.run(
                 job,
                 group,
                 on_step=bar or _show_no_step,

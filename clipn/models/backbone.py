@@ -85,7 +85,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> Backbone:
 
 
 def check_folder(folder: str | Path) -> None:
-    """See that a folder holds an open_clip model, without loading it.
+    """Check that a folder holds an open_clip model, without loading it.
 
     Raises:
         MissingInput, InvalidData: as `load`.
@@ -100,7 +100,7 @@ def check_folder(folder: str | Path) -> None:
 
 
 def fingerprint(folder: str | Path) -> str:
-    """Sixteen hex digits that change with weights, architecture or preprocessing."""
+    """Return sixteen hex digits that change with weights, architecture or preprocessing."""
     folder = Path(folder)
     digest = hashlib.sha256(json.dumps(read_json(folder / CONFIG), sort_keys=True).encode())
     with (folder / WEIGHTS).open("rb") as handle:
@@ -109,7 +109,7 @@ def fingerprint(folder: str | Path) -> str:
 
 
 def from_folder(source: str | Path, out: str | Path) -> None:
-    """Take a local open_clip folder as the backbone: check it and copy its two files and tokenizer files."""
+    """Check a local open_clip folder and copy its two files and tokenizer files to `out`."""
     check_folder(source)
     with atomic_folder(out) as temporary:
         for path in sorted(Path(source).iterdir()):
@@ -131,11 +131,11 @@ def from_open_clip(name: str, pretrained: str, revision: str | None, out: str | 
         InvalidParams: open_clip knows no such architecture or tag.
         DownloadFailed: the weights could not be fetched.
     """
-    known = open_clip.list_pretrained_tags_by_model(name)
-    if pretrained not in known:
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if pretrained not in tags:
         raise InvalidParams(
             f"open_clip has no weights {pretrained!r} for {name!r}; "
-            + (f"it has {', '.join(known)}" if known else "see open_clip.list_pretrained() for what it has")
+            + (f"it has {', '.join(tags)}" if tags else "see open_clip.list_pretrained() for what it has")
         )
     revision = revision or _pinned().get(name, {}).get(pretrained)
     source = open_clip.get_pretrained_cfg(name, pretrained)
@@ -161,7 +161,9 @@ def from_open_clip(name: str, pretrained: str, revision: str | None, out: str | 
 
 
 def from_timm(name: str, pretrained: str | None, image_size: int | None, out: str | Path) -> None:
-    """Store an image tower of timm as a local open_clip folder. It knows no texts, so only scores without names fit.
+    """Store an image tower of timm as a local open_clip folder.
+
+    It has no trained text tower, so only scores that need no class names can use it.
 
     Args:
         name: architecture, such as `vit_base_patch16_224`.
@@ -175,7 +177,7 @@ def from_timm(name: str, pretrained: str | None, image_size: int | None, out: st
     """
     full = f"{name}.{pretrained}" if pretrained else name
     if not timm.is_model(name) or (pretrained and full not in timm.list_pretrained(f"{name}.*")):
-        tags = ", ".join(known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*"))
+        tags = ", ".join(model.partition(".")[2] for model in timm.list_pretrained(f"{name}.*"))
         raise InvalidParams(f"timm has no model {full!r}" + (f"; tags of {name!r}: {tags}" if tags else ""))
     torch.manual_seed(0)
     try:

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Encoded:
-    """What a tower says of N images.
+    """Features of N images by one pass through a tower.
 
     Attributes:
-        projected: features in the space of the texts, as they come [N, D].
-        pooled: features before the projection, as they come [N, P]; None where the tower has no such point.
-        patches: features of T patches in the space of the texts, as they come [N, T, D]; only where asked for.
+        projected: features in the space of the texts, without normalisation [N, D].
+        pooled: features before the projection, without normalisation [N, P]; None where the tower has no such point.
+        patches: features of T patches in the space of the texts, likewise [N, T, D]; None unless requested.
     """
 
     projected: Tensor
@@ -51,18 +51,18 @@ def encode(model: nn.Module, pixels: Tensor, patches: bool = False) -> Encoded:
     projected places of the feature map.
     """
     visual: Any = model.visual
-    known: dict[type, Callable[[Any, Tensor, bool], Encoded]] = {
+    by_type: dict[type, Callable[[Any, Tensor, bool], Encoded]] = {
         VisionTransformer: _vision_transformer,
         ModifiedResNet: _modified_resnet,
         TimmModel: _timm,
     }
-    function = known.get(type(visual))
+    function = by_type.get(type(visual))
     return Encoded(model.encode_image(pixels), None) if function is None else function(visual, pixels, patches)  # type: ignore[operator]
 
 
 @torch.inference_mode()
 def sizes(model: nn.Module, pixels: Tensor) -> tuple[int, int, int]:
-    """D, P and T of a tower, from a pass over `pixels`; P or T are 0 where it has no such features."""
+    """Return D, P and T of a tower, from a pass over `pixels`; P or T are 0 where it has no such features."""
     encoded = encode(model, pixels, patches=True)
     return (
         encoded.projected.shape[1],
@@ -92,7 +92,7 @@ def _vision_transformer(visual: VisionTransformer, pixels: Tensor, patches: bool
 
 
 def _value_path(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
-    """A residual block in which every place attends to itself alone."""
+    """Run a residual block in which every place attends to itself alone."""
     attention = block.attn
     width = attention.embed_dim
     normed = block.ln_1(x)
@@ -127,7 +127,7 @@ def _timm(visual: TimmModel, pixels: Tensor, patches: bool) -> Encoded:
 
 
 def _pools_by_mean(trunk: nn.Module, places: Tensor) -> bool:
-    """Whether the trunk's pooling is the mean over places; the answer depends on nothing but the shape of `places`."""
+    """Return whether the trunk's pooling is the mean over places. Only the shape of `places` matters."""
     if places.ndim != 4:
         return False
     ramp = torch.linspace(-1, 1, places[:1].numel(), device=places.device).view_as(places[:1])

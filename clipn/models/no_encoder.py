@@ -1,4 +1,4 @@
-"""The no text encoder: what CLIPN adds to CLIP, and the only thing it trains (arXiv 2308.12213, 3.2)."""
+"""The "No" text encoder: what CLIPN adds to CLIP, and the only thing it trains (arXiv 2308.12213, 3.2)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_LOGIT_SCALE = 100.0
 
 @dataclass(frozen=True)
 class NoEncoderConfig:
-    """What has to be known to load and use a trained no encoder.
+    """What it takes to load and use a trained "No" text encoder.
 
     Attributes:
         variant: `learnable` (prompts do the negation) or `handcrafted` (paired templates do).
@@ -77,11 +77,11 @@ class NoTextEncoder(nn.Module):
 
     @property
     def logit_scale(self) -> float | None:
-        """The learned factor on cosine similarities, if it was learned."""
+        """Return the factor on cosine similarities if it was learned, else None."""
         return None if self.log_scale is None else float(self.log_scale.detach().exp())
 
     def forward(self, tokens: Tensor, prompt_index: Tensor | None = None) -> Tensor:
-        """Encode the "no" of texts.
+        """Encode texts with the learned "no".
 
         Args:
             tokens: token ids [B, L], padded with 0; on the CPU or on the encoder's device.
@@ -114,7 +114,7 @@ def save(encoder: NoTextEncoder, config: NoEncoderConfig, folder: str | Path) ->
 
 
 def read_config(folder: str | Path) -> NoEncoderConfig:
-    """The configuration that `save` wrote.
+    """Read the configuration that `save` wrote.
 
     Raises:
         MissingInput, InvalidData: the file is not there or not of this kind.
@@ -123,11 +123,11 @@ def read_config(folder: str | Path) -> NoEncoderConfig:
     try:
         return NoEncoderConfig(**read_json(path))
     except TypeError as error:
-        raise InvalidData(f"{path} does not describe a no encoder: {error}") from error
+        raise InvalidData(f'{path} does not describe a "No" text encoder: {error}') from error
 
 
 def load(folder: str | Path, model: nn.Module, backbone: str) -> NoTextEncoder:
-    """Read a trained no encoder.
+    """Read a trained "No" text encoder.
 
     Args:
         folder: what `save` wrote.

@@ -90,7 +90,7 @@ class TextEncoder(nn.Module):
         return self.positional_embedding.shape[1]
 
     def ends(self, tokens: Tensor) -> Tensor:
-        """Position of the end token in each row of `tokens` [B, L] → [B]."""
+        """Return the position of the end token in each row of `tokens` [B, L] → [B]."""
         if self._end_id is None:
             return tokens.argmax(dim=-1)  # in CLIP's vocabulary the end token has the highest id
         return (tokens == self._end_id).int().argmax(dim=-1)
@@ -126,7 +126,7 @@ class TextEncoder(nn.Module):
         return F.normalize(x, dim=-1)
 
     def _transform(self, x: Tensor, groups: tuple[tuple[int, int], ...]) -> Tensor:
-        """The transformer on packed tokens [T, width]."""
+        """Run the transformer on packed tokens [T, width]."""
         if self._plain:
             for block in self.transformer.resblocks:
                 x = x + block.ls_1(_attention(block.attn, block.ln_1(x), groups))
@@ -142,12 +142,12 @@ class TextEncoder(nn.Module):
 
     @classmethod
     def copy_of(cls, model: nn.Module) -> TextEncoder:
-        """An encoder with parameters of its own, equal to those of `model`."""
+        """Make an encoder with parameters of its own, equal to those of `model`."""
         return copy.deepcopy(cls(model))
 
 
 def _attention(attention: nn.MultiheadAttention, x: Tensor, groups: tuple[tuple[int, int], ...]) -> Tensor:
-    """Causal self-attention within each text of packed tokens [T, width]."""
+    """Compute causal self-attention within each text of packed tokens [T, width]."""
     heads = attention.num_heads
     projected = F.linear(x, attention.in_proj_weight, attention.in_proj_bias)
     parts = []
@@ -159,7 +159,7 @@ def _attention(attention: nn.MultiheadAttention, x: Tensor, groups: tuple[tuple[
 
 
 def _attention_kernel(device: torch.device) -> AbstractContextManager[Any]:
-    """The kernel for captions' short texts: in bfloat16 on a CPU the fused one takes 1.6 times as long a step."""
+    """Choose the kernel for short texts: in bfloat16 on a CPU the fused one takes 1.6 times as long a step."""
     if device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         return sdpa_kernel(SDPBackend.MATH)
     return nullcontext()

@@ -28,7 +28,7 @@ KEEP = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that was read and found whole.
+    """A checkpoint that was read and is whole.
 
     Attributes:
         step: number of finished steps.
@@ -78,12 +78,12 @@ def save(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optim
 
 
 def latest(folder: Path, run: Mapping[str, Any], warn: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint below `folder` that is whole; None if there is none.
+    """Return the newest whole checkpoint below `folder`; None if there is none.
 
     Args:
         folder: as for `save`.
         run: what the run is; has to equal what the checkpoint says.
-        warn: told about every damaged checkpoint that is passed over.
+        warn: called with a message for every damaged checkpoint that is passed over.
 
     Raises:
         OtherRun: the newest whole checkpoint belongs to another run; names what differs.
@@ -97,7 +97,7 @@ def latest(folder: Path, run: Mapping[str, Any], warn: Callable[[str], None]) ->
 
 
 def clean(folder: Path) -> None:
-    """Remove what a save that was killed left below `folder`."""
+    """Remove partial checkpoints below `folder`, which a killed save leaves there."""
     for partial in folder.glob(".step-*.partial"):
         shutil.rmtree(partial)
 

@@ -44,7 +44,7 @@ class Group:
         return self.rank == 0
 
     def share(self, batch_size: int) -> int:
-        """Pairs of a batch that one process takes.
+        """Return how many pairs of a batch one process takes.
 
         Raises:
             InvalidParams: the batch cannot be divided evenly.
@@ -57,14 +57,14 @@ class Group:
         return batch_size // self.size
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """`module`, its gradients averaged over the processes while they are computed."""
+        """Return `module` with its gradients averaged over the processes while they are computed."""
         if self.size == 1:
             return module
         # Without device_ids, so that token ids stay on the CPU, where the encoder wants them.
         return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def gather(self, features: Tensor) -> Tensor:
-        """The features [B/N, D] of all processes, [B, D] in the order of ranks; gradient flows to this one's own."""
+        """Gather the features [B/N, D] of all processes, [B, D] by rank. Gradient flows to this one's own part."""
         if self.size == 1:
             return features
         parts = [torch.empty_like(features) for _ in range(self.size)]
@@ -73,11 +73,11 @@ class Group:
         return torch.cat(parts)
 
     def once(self, value: Tensor) -> Tensor:
-        """`value`, unchanged; its gradient, of which every process has the whole, counts once in their sum."""
+        """Return `value`. Its gradient, of which every process has the whole, counts once in their sum."""
         return value if self.size == 1 else value / self.size + value.detach() * (1 - 1 / self.size)
 
     def any(self, value: bool) -> bool:
-        """Whether `value` is true on any process."""
+        """Return whether `value` is true on any process."""
         if self.size == 1:
             return value
         flag = torch.tensor(float(value), device=self.device)
@@ -85,7 +85,7 @@ class Group:
         return bool(flag)
 
     def agree(self, value: Any) -> Any:
-        """What rank 0 gives as `value`, on all processes."""
+        """Return rank 0's `value` on all processes."""
         if self.size == 1:
             return value
         values = [value]
@@ -95,7 +95,7 @@ class Group:
 
 @contextmanager
 def joined(device: str) -> Iterator[Group]:
-    """The group that torchrun started this process in, or a group of one.
+    """Join the group that torchrun started this process in, or make a group of one.
 
     Args:
         device: `cpu` or `cuda`; with several processes on GPUs each takes the one of its local rank.

@@ -1,7 +1,7 @@
-"""Training of the no text encoder on cached features (arXiv 2308.12213, section 3.3).
+"""Training of the "No" text encoder on cached features (arXiv 2308.12213, section 3.3).
 
 The image tower and the "yes" text tower are frozen, so their features are computed once and read
-from a store; a step runs nothing but the no encoder, at the length that its captions need.
+from a store; a step runs nothing but the "No" text encoder, at the length that its captions need.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class State:
     """What a step changes, and all that a checkpoint has to hold.
 
     Attributes:
-        encoder: the no encoder, on the device where training runs.
+        encoder: the "No" text encoder, on the device where training runs.
         optimizer: over its parameters.
         step: number of finished steps.
     """
@@ -40,7 +40,7 @@ class State:
 
     @classmethod
     def start(cls, encoder: NoTextEncoder, params: TrainParams) -> State:
-        """The state before the first step."""
+        """Make the state before the first step."""
         optimizer = adamw(
             encoder,
             lr=params.lr,

@@ -79,7 +79,7 @@ def pretrain(
         images: [N, H, W, 3], of the size that `params.model` takes.
         tokens: token ids of the captions [N, L].
         params: architecture and schedule.
-        progress: told the steps done and in all.
+        progress: called with the steps done and the number of all steps.
 
     Returns:
         the model in evaluation mode, and the loss of each step.
@@ -125,7 +125,7 @@ def pretrain(
 
 
 def build(model_cfg: dict[str, Any]) -> Any:
-    """An untrained open_clip model of this configuration.
+    """Build an untrained open_clip model of this configuration.
 
     Raises:
         InvalidParams: open_clip does not take the configuration.
@@ -139,5 +139,5 @@ def build(model_cfg: dict[str, Any]) -> Any:
 
 
 def preprocess_cfg(model_cfg: dict[str, Any]) -> dict[str, Any]:
-    """The preprocessing that goes with `pretrain`: pixels to -1 … 1 at the model's image size."""
+    """Return the preprocessing that goes with `pretrain`: pixels to -1 … 1 at the model's image size."""
     return {**PREPROCESS, "size": model_cfg["vision_cfg"]["image_size"]}

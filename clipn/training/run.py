@@ -43,7 +43,7 @@ class Job:
         params: everything else that decides the result.
         backbone: folder of the frozen CLIP.
         features: training features.
-        known, unknown: features of the sets of `params.check`; read only if it looks at all.
+        id_features, ood_features: feature stores of the two sets of `params.check`; not read if `check.every` is 0.
         out: where the finished model goes.
         work: holds checkpoints and `steps.csv` while the run is not finished, and `steps.csv` after it.
         checkpoint_seconds: time between two checkpoints.
@@ -53,8 +53,8 @@ class Job:
     params: TrainParams
     backbone: Path
     features: Path
-    known: Path
-    unknown: Path
+    id_features: Path
+    ood_features: Path
     out: Path
     work: Path
     checkpoint_seconds: float = 300.0
@@ -74,15 +74,15 @@ def run(
         job: what to train.
         group: the processes that train together; each calls this function.
         on_step: called on rank 0 after every step with the step and the number of all steps.
-        warn: told what was set aside or passed over.
-        stop: asked after every step whether to stop; then a checkpoint is written first.
+        warn: called with a message about what was set aside or passed over.
+        stop: called after every step. True ends the run, after a checkpoint was written.
 
     Returns:
         number of training pairs.
 
     Raises:
         MissingInput, InvalidData, BackboneMismatch, InvalidParams: an input or a parameter is wrong.
-        Interrupted: `stop` said so.
+        Interrupted: `stop` gave True.
         NonFinite: the loss became NaN or infinite.
     """
     params = job.params
@@ -114,8 +114,8 @@ def run(
         steps = stream.steps_per_epoch * params.epochs
         held_out = None
         if group.leads and params.check.every:
-            said = sentences(config, params.check.templates)
-            held_out = HeldOut.read(clip, job.known, job.unknown, said, params.check.images)
+            of_classes = sentences(config, params.check.templates)
+            held_out = HeldOut.read(clip, job.id_features, job.ood_features, of_classes, params.check.images)
         run_is = _identity(job, clip, store)
         _resume(job, group, state, run_is, warn)
         batches = stack.enter_context(closing(stream.batches(state.step, pin=group.device.type == "cuda")))
@@ -134,7 +134,7 @@ def run(
             stopping = state.step < steps and group.any(stop())
             if log is not None:
                 if held_out is not None and (state.step % params.check.every == 0 or state.step == steps):
-                    ctw, atd = held_out.look(encoder)
+                    ctw, atd = held_out.auroc(encoder)
                     step = replace(step, auroc_ctw=ctw, auroc_atd=atd)
                 log.append(step)
                 on_step(step, steps)
@@ -158,7 +158,7 @@ def _draws(params: TrainParams, clip: Backbone) -> Draws:
 
 
 def _identity(job: Job, clip: Backbone, store: FeatureStore) -> dict[str, Any]:
-    """Everything that the weights depend on, as JSON gives it back."""
+    """Return everything that the weights depend on, as JSON gives it back."""
     values = {name: value for name, value in asdict(job.params).items() if name not in ("seeds", "check")}
     return {
         **{f"train.{name}": value for name, value in values.items()},
@@ -171,21 +171,21 @@ def _identity(job: Job, clip: Backbone, store: FeatureStore) -> dict[str, Any]:
 
 def _resume(job: Job, group: Group, state: loop.State, run_is: dict[str, Any], warn: Callable[[str], None]) -> None:
     """Bring `state` to where the last checkpoint was, on all processes alike."""
-    found = None
+    newest = None
     if group.leads:
-        found = _find(job, run_is, warn)
-    step = group.agree(found.step if found else None)
+        newest = _newest(job, run_is, warn)
+    step = group.agree(newest.step if newest else None)
     if step is None:
         return
-    if found is None:
-        found = checkpoint.latest(job.work / CHECKPOINTS, run_is, lambda message: None)
-    if found is None or found.step != step:
+    if newest is None:
+        newest = checkpoint.latest(job.work / CHECKPOINTS, run_is, lambda message: None)
+    if newest is None or newest.step != step:
         raise MissingInput(f"process {group.rank} cannot read the checkpoint of step {step} in {job.work}; share it")
-    found.restore(state.encoder, state.optimizer)
+    newest.restore(state.encoder, state.optimizer)
     state.step = step
 
 
-def _find(job: Job, run_is: dict[str, Any], warn: Callable[[str], None]) -> checkpoint.Checkpoint | None:
+def _newest(job: Job, run_is: dict[str, Any], warn: Callable[[str], None]) -> checkpoint.Checkpoint | None:
     checkpoint.clean(job.work / CHECKPOINTS)
     try:
         return checkpoint.latest(job.work / CHECKPOINTS, run_is, warn)

@@ -28,7 +28,7 @@ class Step:
     logit_scale: float
     samples_per_second: float
     auroc_ctw: float | None
-    """AUROC of the held-out check as a fraction; None in steps without a look at it."""
+    """AUROC of the held-out check as a fraction; None in steps that do not measure it."""
     auroc_atd: float | None
 
 
@@ -39,7 +39,7 @@ _MAY_BE_EMPTY = tuple(str(field.type).endswith("None") for field in fields(Step)
 
 
 def per_epoch(pairs: int, batch_size: int) -> int:
-    """Steps of an epoch: its full batches; what remains of the epoch's shuffle is left out.
+    """Return the steps of an epoch: its full batches. The rest of the epoch's shuffle is left out.
 
     Raises:
         InvalidParams: not even one batch.
@@ -108,11 +108,11 @@ class Piece:
     steps: list[Step]
     place: Place
     anew: bool
-    """Whether the log is another one than at the last look, or shorter: what was read before counts no more."""
+    """Whether the log is another file than at the last read, or shorter: rows read before are void."""
 
 
 def end(path: Path) -> Place:
-    """Past all that is there now: `tail` from here shows nothing of it, and all of a log that replaces it."""
+    """Position at the end of the log. `tail` from here returns only later rows, or all rows of a new file."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -121,7 +121,7 @@ def end(path: Path) -> Place:
 
 
 def read(path: Path) -> list[Step]:
-    """All steps of a log; a torn last line is left out.
+    """Read all steps of a log; a torn last line is left out.
 
     Raises:
         MissingInput: there is no such file.
@@ -133,7 +133,7 @@ def read(path: Path) -> list[Step]:
 
 
 def tail(path: Path, place: Place = Place()) -> Piece:
-    """The complete rows after `place`; none while the file does not exist.
+    """Read the complete rows after `place`; none while the file does not exist.
 
     Raises:
         InvalidData: a complete line is no row of a log; names it.

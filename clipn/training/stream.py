@@ -39,8 +39,8 @@ class Batch:
         keys: sample keys, for messages.
         images: unit-norm image features [b, D], float32.
         texts: unit-norm "yes" features [b, D], float32; None where the caption's "yes" sentence is drawn.
-        yes_tokens: token ids [b, L] of that sentence; None where `texts` are known.
-        tokens: token ids [b, L'] of what the no encoder reads, padded with 0.
+        yes_tokens: token ids [b, L] of that sentence; None where `texts` are given.
+        tokens: token ids [b, L'] of what the "No" text encoder reads, padded with 0.
         prompts: which no-prompt each caption takes, [b]; n_prompts stands for the mean. None without prompts.
     """
 
@@ -139,7 +139,7 @@ class PairStream:
             epoch, step = epoch + 1, 0
 
     def _epoch(self, epoch: int, step: int) -> Iterator[Batch]:
-        """The batches of one epoch from its step `step` on."""
+        """Yield the batches of one epoch from its step `step` on."""
         parts: list[_Rows] = []
         position = step * self._batch_size + self._mine.start
         last = (self.steps_per_epoch - 1) * self._batch_size + self._mine.stop
@@ -162,7 +162,7 @@ class PairStream:
         release_free_blocks()
 
     def _pools(self, epoch: int, position: int) -> Iterator[_Pool]:
-        """The pools of one epoch, from the one that holds `position` on."""
+        """Yield the pools of one epoch, from the one that holds `position` on."""
         drawn = [self._groups[i] for i in self._rng(GROUPS, epoch).permutation(len(self._groups))]
         start = 0
         for number, groups in enumerate(_filled(drawn, self._shuffle_rows)):
@@ -183,19 +183,19 @@ class PairStream:
     def _batch(self, parts: list[_Rows], epoch: int, step: int) -> Batch:
         draws, pairs = self._draws, self._draws.pairs
         captions = _padded([part.pool.tokens.padded(part.rows) for part in parts])
-        known = {
+        common = {
             "keys": pa.chunked_array([c for part in parts for c in part.keys().chunks], pa.string()),
             "images": torch.from_numpy(self._images(parts, epoch, step)),
         }
         if pairs is not None:
             drawn = torch.from_numpy(self._draw(PROMPTS, epoch, step, len(pairs)))
             yes, no = pairs.join(captions, drawn, draws.context_length)
-            return Batch(**known, texts=None, yes_tokens=yes, tokens=no, prompts=None)
+            return Batch(**common, texts=None, yes_tokens=yes, tokens=no, prompts=None)
         texts = np.concatenate([part.pool.text[part.rows] for part in parts if part.pool.text is not None])
         choices = draws.n_prompts + int(draws.mean)
         prompts = torch.from_numpy(self._draw(PROMPTS, epoch, step, choices)) if choices else None
         return Batch(
-            **known, texts=torch.from_numpy(unit_norm(texts)), yes_tokens=None, tokens=captions, prompts=prompts
+            **common, texts=torch.from_numpy(unit_norm(texts)), yes_tokens=None, tokens=captions, prompts=prompts
         )
 
     def _images(self, parts: list[_Rows], epoch: int, step: int) -> NDArray[np.float32]:
@@ -207,7 +207,7 @@ class PairStream:
         return unit_norm(np.concatenate(views))
 
     def _draw(self, stream: int, epoch: int, step: int, choices: int) -> NDArray[np.int64]:
-        """This process's part of what a step draws: drawn for the whole batch, so that all agree."""
+        """Draw for the whole batch, so that all processes agree, and return this process's part [b]."""
         return self._rng(stream, epoch, step).integers(choices, size=self._batch_size)[self._mine]
 
     def _rng(self, *stream: int) -> np.random.Generator:
@@ -226,7 +226,7 @@ class _Rows:
 
 
 def _filled(groups: Sequence[RowGroup], rows: int) -> Iterator[list[RowGroup]]:
-    """Consecutive groups, as many together as hold at least `rows` rows."""
+    """Yield consecutive groups, as many together as hold at least `rows` rows."""
     pool: list[RowGroup] = []
     for group in groups:
         pool.append(group)

@@ -40,8 +40,8 @@ def job(training_project: Path, tmp_path: Path) -> Job:
         params=params,
         backbone=training_project / "data/backbone",
         features=training_project / "data/features/train",
-        known=sets / "emoticons",
-        unknown=sets / "dingbats",
+        id_features=sets / "emoticons",
+        ood_features=sets / "dingbats",
         out=tmp_path / "model",
         work=tmp_path / "work",
     )
@@ -270,5 +270,5 @@ def test_features_of_another_backbone_are_refused(job: Job, tmp_path: Path) -> N
 
 def test_a_check_without_classes_is_refused_before_training(job: Job) -> None:
     with pytest.raises(InvalidData, match=r"dingbats has no classes.*train\.check\.id"):
-        run.run(replace(job, known=job.unknown), ALONE)
+        run.run(replace(job, id_features=job.ood_features), ALONE)
     assert not job.work.exists()

@@ -48,7 +48,7 @@ endif
 
 test: lint ## lint, types and all tests
 	@# Files of tests side by side: much of their time is waiting for servers, workers and clusters.
-	@python -m pytest -n logical --maxprocesses=4 --dist=loadfile
+	@python -m pytest -n logical --maxprocesses=4 --dist=loadfile --cov --cov-report=term
 
 lint: $(READY) ## ruff and mypy
 	@ruff check .

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.scored_project import scored_project
+
+__all__ = ["scored_project"]
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
     path.relative_to(ROOT)
@@ -94,12 +98,23 @@ def test_the_readme_lists_every_page() -> None:
     assert not [str(page) for page in PAGES if page.parent == Path("docs") and f"({page})" not in readme]
 
 
-def test_the_example_of_the_library_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/library.md").read_text(encoding="utf-8"), re.S)
-    exec(example, {})
+def examples(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.S)
+
+
+def test_a_score_on_features(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(examples("docs/library.md")[0], {})
     auroc, fpr = map(float, capsys.readouterr().out.split())
     assert auroc > 0.9
     assert fpr < 0.5
+
+
+def test_a_benchmark_on_feature_stores(scored_project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(examples("docs/library.md")[1], {})
+    *methods, skipped = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in methods] == ["MCM", "CLIPN-ATD", "k-NN"]
+    assert all(0 <= float(value) <= 1 for line in methods for value in line.split()[1:])
+    assert skipped == "{'NegLabel': 'needs a word list (words.path)'}"
 
 
 # The checks themselves.

@@ -90,13 +90,13 @@ def available(
 @sets.command(
     epilog=options.examples(
         "clipn sets benchmark imagenet",
-        "clipn sets benchmark imagenet > conf/benchmark/imagenet.yaml",
+        "clipn sets benchmark imagenet > conf/benchmark/imagenet.yaml  # your own version of it",
     )
 )
 def benchmark(
     name: Annotated[str, typer.Argument(help="Name of a benchmark.", autocompletion=completed(options.benchmarks))],
 ) -> None:
-    """Print a benchmark as a file for conf/benchmark."""
+    """Print what a profile gets that takes in a benchmark."""
     from clipn.data.sets import benchmarks
 
     typer.echo(benchmarks.configuration(name), nl=False)

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from clipn.config.data import CLASS_NAMES, NAMES_FILE
+from clipn.data.sets import benchmarks
 from clipn.errors import InvalidParams, MissingInput
 from clipn.project.params import parse_params
 from clipn.utils.files import write_text
@@ -46,6 +47,7 @@ def compose(profile: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         import omegaconf
     except ImportError as error:
         raise MissingInput("Hydra, which composes profiles, is not installed: pip install 'clipn[pipeline]'") from error
+    register_benchmarks()
     try:
         with hydra.initialize_config_dir(str(_conf().resolve()), version_base=None):
             config = hydra.compose(config_name="config", overrides=[f"profile={profile}", *overrides])
@@ -61,6 +63,19 @@ def compose(profile: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         named = options.get("class_names", CLASS_NAMES[0])
         options.setdefault("names_file", NAMES_FILE if named in CLASS_NAMES else named)
     return composed
+
+
+def register_benchmarks() -> None:
+    """Offer every published benchmark to Hydra as a member of the group `benchmark`.
+
+    A profile takes them in as `/benchmark: [NAME, …]`. A file `conf/benchmark/NAME.yaml` comes before a published one.
+    """
+    from hydra.core.config_store import ConfigStore
+
+    for name in benchmarks.benchmarks():
+        if not (CONF / "benchmark" / f"{name}.yaml").is_file():
+            node = yaml.safe_load(benchmarks.configuration(name))
+            ConfigStore.instance().store(name, node, group="benchmark", package="_global_")
 
 
 def _explain_unknown_keys(profile: str, overrides: Sequence[str]) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from clipn.cli import main
 from clipn.data.sets.registry import Registered, registry
 from tests import registry_server
-from tests.conftest import ROOT
 
 Run = Callable[..., str]
 
@@ -134,6 +134,7 @@ def test_available_says_what_is_missing_and_how_to_get_it(run: Run) -> None:
     )
 
 
-def test_a_benchmark_is_printed_as_a_hydra_file(run: Run) -> None:
-    root = ROOT
-    assert run("benchmark", "imagenet") == (root / "conf" / "benchmark" / "imagenet.yaml").read_text(encoding="utf-8")
+def test_a_benchmark_is_printed_as_a_profile_gets_it(run: Run) -> None:
+    text = run("benchmark", "cifar10_far")
+    assert text.startswith("# @package _global_\n")
+    assert yaml.safe_load(text)["benchmarks"]["cifar10_far"]["id"] == "cifar10"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def test_every_profile_passes_the_check_and_takes_registered_sets_as_they_are(na
 
 @pytest.mark.parametrize("name", NAMES)
 def test_dvc_composes_the_same_but_for_what_follows_from_it(name: str, tmp_path: Path) -> None:
+    profiles.register_benchmarks()
     compose_and_dump(str(tmp_path / "params.yaml"), str(ROOT / "conf"), None, "config", "", [f"profile={name}"])
     composed = profiles.compose(name)
     for options in composed["sets"].values():
@@ -136,3 +138,17 @@ def test_wrong_values_leave_the_file_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(InvalidParams, match=r"'smoke' has 2 problem\(s\):\n.*captions\.speed.*\n.*train\.lr"):
         profiles.write("smoke", path, ["train.lr=-1", "+captions.speed=3"])
     assert path.read_text() == "old"
+
+
+def test_a_profile_takes_in_a_published_benchmark_or_ones_own_version_of_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    monkeypatch.chdir(tmp_path)
+    profile = "# @package _global_\ndefaults:\n  - miniature\n  - /benchmark: [cifar10]\n  - _self_\n"
+    (tmp_path / "conf/profile/mine.yaml").write_text(profile)
+    assert profiles.compose("mine")["benchmarks"]["cifar10"]["ood"] == ["cifar100", "lsun_resize", "imagenet_resize"]
+    (tmp_path / "conf/benchmark").mkdir()
+    own = "# @package _global_\nbenchmarks:\n  cifar10: {id: pictographs, ood: [greek]}\n"
+    (tmp_path / "conf/benchmark/cifar10.yaml").write_text(own)
+    assert profiles.compose("mine")["benchmarks"]["cifar10"] == {"id": "pictographs", "ood": ["greek"]}

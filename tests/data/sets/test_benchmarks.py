@@ -19,13 +19,12 @@ NAMES = list(benchmarks.benchmarks())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_hydra_file_is_the_one_written_from_the_data(name: str) -> None:
-    text = (ROOT / "conf" / "benchmark" / f"{name}.yaml").read_text(encoding="utf-8")
-    assert text == benchmarks.configuration(name), f"write it with: clipn sets benchmark {name}"
-
-
-def test_there_are_no_other_hydra_files() -> None:
-    assert sorted(path.stem for path in (ROOT / "conf" / "benchmark").iterdir()) == sorted(NAMES)
+def test_what_a_profile_gets_is_valid_yaml_with_the_sets_of_the_benchmark(name: str) -> None:
+    values = yaml.safe_load(benchmarks.configuration(name))
+    entry = benchmarks.benchmark(name)
+    assert set(values["sets"]) == set(entry.sets)
+    assert values["benchmarks"][name]["ood"] == list(entry.ood)
+    assert all((ROOT / options["path"]).is_file() for options in values["sets"].values())
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -153,9 +153,11 @@ def encode_shard(
     phases = Phases()
     loader = Loader(backbone, meta, params, workers=workers, phases=phases)
     rows = unreadable = 0
-    # On a CPU one thread computes a batch: how many threads share one operation decides how its sums are rounded.
+    # On a CPU one thread computes a batch: how many threads share one operation decides how its sums are rounded. MKL's
+    # number is that of the whole process, and the loader puts back the one here while the towers are still at work.
     towers = workers if backbone.device.type == "cpu" else 1
     with (
+        threads.torch_threads(1),
         write_shard(task.out, meta) as writer,
         ThreadPoolExecutor(1) as writing,
         closing(loader.batches(verified.read(task.tar, task.entries))) as batches,

@@ -50,5 +50,5 @@ def test_without_a_model_trained_methods_are_skipped() -> None:
     clip = backbone.load(paths.BACKBONE)
     sets = Sets.open(BenchmarkParams(id="pictographs", ood=("greek",)), clip.fingerprint, paths.SET_FEATURES)
     result = evaluation.evaluate(clip, sets, ["MCM", "CLIPN-ATD"], templates="symbols", replicates=100)
-    assert result.metrics["skipped"] == {"CLIPN-ATD": "needs a trained no encoder"}
+    assert result.metrics["skipped"] == {"CLIPN-ATD": 'needs a trained "No" text encoder'}
     assert 0 <= result.metrics["methods"]["MCM"]["average"]["auroc"] <= 1

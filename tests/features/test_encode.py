@@ -10,10 +10,10 @@ from clipn.data import images
 from clipn.features import encode
 from clipn.features.encode import encode_images, encode_texts
 from clipn.features.inputs import Inputs
-from clipn.features.rows import unit_norm
 from clipn.features.shards import describe
 from clipn.models import image_tower
 from clipn.models.backbone import Backbone
+from clipn.utils.arrays import unit_norm
 from tests.features.test_inputs import samples
 from tests.features.test_shards import PARAMS, clip, png
 

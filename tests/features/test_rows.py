@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clipn.features.rows import METADATA_KEY, FeatureBatch, FeatureMeta, unit_norm
+from clipn.features.rows import METADATA_KEY, FeatureBatch, FeatureMeta
+from clipn.utils.arrays import unit_norm
 
 META = FeatureMeta(4, "abc", "none", 100.0, "evaluation", classes=("ant", "bee"), pooled=6, patches=3)
 

@@ -40,7 +40,10 @@ def test_what_cannot_be_fed_is_named() -> None:
     nameless = replace(PLAIN, yes=None, images=replace(BATCH, pooled=np.ones((50, 12), np.float16)))
     panel = Panel.fit(["MCM", "CLIPN-CTW", "1-NN"], {None: nameless}, KINDS)
     assert list(panel.methods) == ["1-NN"]
-    assert panel.skipped == {"MCM": "needs class names and a text tower", "CLIPN-CTW": "needs a trained no encoder"}
+    assert panel.skipped == {
+        "MCM": "needs class names and a text tower",
+        "CLIPN-CTW": 'needs a trained "No" text encoder',
+    }
     panel = Panel.fit(["1-NN"], {None: nameless}, kinds_of(replace(META, pooled=0)))
     assert panel.methods == {}
     assert panel.skipped == {"1-NN": "needs features before the projection, which this tower does not have"}

@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from clipn.errors import ClipnError
-from clipn.features.encode import ShardTask
+from clipn.features.shards import ShardTask
 from flows.features import ray_shards
 from flows.ray import cluster
 from flows.ray.cluster import Node, Share

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from prefect.client.schemas.objects import State
 
-from clipn.features import encode
-from clipn.features.encode import ShardReport, describe
+from clipn.features import shards
+from clipn.features.shards import ShardReport, describe
 from clipn.models.backbone import Backbone
 from flows.features import shard
-from tests.features.test_encode import PARAMS
+from tests.features.test_shards import PARAMS
 from tests.flows.features.test_shards import clip, two_tasks
 
 __all__ = ["clip"]
@@ -45,6 +45,6 @@ def test_invalid_input_is_a_state_and_not_tried_again(
 
 def test_a_defect_keeps_its_traceback(clip: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task, _ = two_tasks(tmp_path)
-    monkeypatch.setattr(encode, "encode_shard", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(shards, "encode_shard", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         shard.encode_one("a", task, clip, describe(clip, PARAMS, "evaluation"), PARAMS, workers=1)

@@ -112,4 +112,4 @@ def test_this_package_s_own_command_takes_the_words(tmp_path: Path) -> None:
     wait_until(lambda: actor._process.poll() is not None)
     output = actor.poll()
     assert output.code == 2
-    assert any("not-a-seed" in line for line in output.lines), sys.executable
+    assert any("Invalid value for 'seed'" in line for line in output.lines), sys.executable

@@ -186,7 +186,7 @@ def _flows(axes: Axes, y: float) -> None:
     each = (WIDTH - 32) / len(rooms.FLOWS)
     for place, name in enumerate(rooms.FLOWS):
         frame(axes, 16 + each * place + 4, y + 28, each - 8, 30, COLOURS["flows"])
-        axes.text(16 + each * (place + 0.5), y + 43, name, fontsize=9, weight="bold", ha="center", va="center")
+        axes.text(16 + each * (place + 0.5), y + 43, name, fontsize=8, weight="bold", ha="center", va="center")
 
 
 def _ground(axes: Axes, y: float) -> None:

@@ -72,10 +72,14 @@ def register_benchmarks() -> None:
     """
     from hydra.core.config_store import ConfigStore
 
+    store = ConfigStore.instance()
     for name in benchmarks.benchmarks():
-        if not (CONF / "benchmark" / f"{name}.yaml").is_file():
+        if (CONF / "benchmark" / f"{name}.yaml").is_file():
+            # An earlier call may have offered it; Hydra would take it as the schema of the file and merge both.
+            store.repo.get("benchmark", {}).pop(f"{name}.yaml", None)
+        else:
             node = yaml.safe_load(benchmarks.configuration(name))
-            ConfigStore.instance().store(name, node, group="benchmark", package="_global_")
+            store.store(name, node, group="benchmark", package="_global_")
 
 
 def _explain_unknown_keys(profile: str, overrides: Sequence[str]) -> None:

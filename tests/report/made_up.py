@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clipn.config import BenchmarkParams, Params, ReportParams
+from clipn.config import BenchmarkParams, Params
 from clipn.evaluation.results.benchmark import MEASURES
 from clipn.project.params import read_params
 from clipn.report.summary import AVERAGE, BenchmarkSummary, MethodSummary, Spread
@@ -47,7 +47,7 @@ def params(
         study=replace(PIPELINE.study, backbones=dict.fromkeys(studies, backbone), benchmarks=tuple(study_benchmarks)),
         attack=replace(PIPELINE.attack, benchmarks=tuple(attacks)),
         robustness=replace(PIPELINE.robustness, benchmarks=tuple(robust)),
-        report=ReportParams(title="Made up", published=published, curves=tuple(curves)),
+        report=replace(PIPELINE.report, title="Made up", published=published, curves=tuple(curves)),
     )
 
 

@@ -134,7 +134,7 @@ def score(
         methods: names of scores.
         label: `baselines`, `seed-N` or `imported-NAME`.
         marks: further keys of the metrics file.
-        model: folder of the no encoder; None for methods that need none.
+        model: folder of the "No" text encoder; None for methods that need none.
     """
     result = measure(params, benchmark, methods, model, leave_out=params.overlap.leave_out)
     values = BenchmarkMetrics(**result.metrics, **(marks or {}))

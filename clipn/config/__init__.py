@@ -83,7 +83,7 @@ class Params:
 
 
 def named(entries: Mapping[str, Entry], section: str, name: str) -> Entry:
-    """The entry `name` of a section that maps names to entries.
+    """Return the entry `name` of a section that maps names to entries.
 
     Raises:
         InvalidParams: there is none of this name.

@@ -119,7 +119,7 @@ class Row:
 
 
 def seeds_of(results: Mapping[str, Mapping[str, Any]]) -> Seeds:
-    """The numbers that the gate checks.
+    """Return the numbers that the gate checks.
 
     Args:
         results: benchmark → seed → content of `reports/metrics/BENCHMARK/seed-SEED.json`, which holds the methods

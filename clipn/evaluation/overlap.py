@@ -29,7 +29,7 @@ from clipn.errors import BackboneMismatch
 from clipn.evaluation import duplicates
 from clipn.evaluation.duplicates import ID, SCHEMA, TRAINING
 from clipn.features import lookup
-from clipn.features.lookup import Images, Place
+from clipn.features.lookup import ImageKey, Images
 from clipn.features.nearest import Nearest
 from clipn.features.store import FeatureBatch
 from clipn.utils import contact_sheet
@@ -45,7 +45,7 @@ PAIRS = 8
 """Pairs in a picture."""
 TILE = 64
 """Side of an image in it, in pixels."""
-Pair = tuple[Place, Place]
+Pair = tuple[ImageKey, ImageKey]
 """An image of a set, and one of the others."""
 
 
@@ -188,7 +188,7 @@ def _shown(
 
 def _decode(
     close: Iterable[Pair], shown: Mapping[tuple[str, str], Iterable[Pair]], max_pixels: int
-) -> tuple[set[Pair], dict[Place, Image.Image]]:
+) -> tuple[set[Pair], dict[ImageKey, Image.Image]]:
     """Which of the close pairs have equal pixels, and the tiles of the images that are shown."""
     close = list(close)
     of_tiles = {place for pairs in shown.values() for pair in pairs for place in pair}
@@ -196,8 +196,8 @@ def _decode(
     same_file = {(a, b) for a, b in close if entries[a].sha256 == entries[b].sha256}
     undecided = [(a, b) for a, b in close if (a, b) not in same_file and _size(entries[a]) == _size(entries[b])]
     of_digests = {place for pair in undecided for place in pair}
-    digests: dict[Place, bytes] = {}
-    tiles: dict[Place, Image.Image] = {}
+    digests: dict[ImageKey, bytes] = {}
+    tiles: dict[ImageKey, Image.Image] = {}
     for place, image in lookup.decoded({place: entries[place] for place in of_tiles | of_digests}, max_pixels):
         if place in of_digests:
             digests[place] = hashlib.sha256(image.tobytes()).digest()
@@ -210,7 +210,7 @@ def _size(entry: Entry) -> tuple[int | None, int | None]:
     return entry.width, entry.height
 
 
-def _picture(pairs: Sequence[Pair], tiles: Mapping[Place, Image.Image]) -> Image.Image:
+def _picture(pairs: Sequence[Pair], tiles: Mapping[ImageKey, Image.Image]) -> Image.Image:
     """Two rows of `PAIRS` tiles, however few pairs there are, so that all pictures are shown at one scale."""
     rest = [Image.new("RGB", (TILE, TILE), "white")] * (PAIRS - len(pairs))
     upper, lower = zip(*pairs, strict=True)

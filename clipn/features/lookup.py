@@ -66,11 +66,11 @@ class Images:
                 yield row.key, images.decode(content, max_pixels)
 
 
-Place = tuple[Images, str]
+ImageKey = tuple[Images, str]
 """An image: those it belongs to, and its key among them."""
 
 
-def entries(places: Iterable[Place]) -> dict[Place, Entry]:
+def entries(places: Iterable[ImageKey]) -> dict[ImageKey, Entry]:
     """Return what the manifests say of images, each manifest read once.
 
     Raises:
@@ -82,7 +82,7 @@ def entries(places: Iterable[Place]) -> dict[Place, Entry]:
     return {(source, key): entry for source in keys for key, entry in source.entries(keys[source]).items()}
 
 
-def decoded(rows: Mapping[Place, Entry], max_pixels: int) -> Iterator[tuple[Place, Image.Image]]:
+def decoded(rows: Mapping[ImageKey, Entry], max_pixels: int) -> Iterator[tuple[ImageKey, Image.Image]]:
     """Yield the images of some manifest rows, one at a time; each tar is read once.
 
     Raises:

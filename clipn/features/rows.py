@@ -99,7 +99,7 @@ class FeatureBatch:
         return len(self.keys)
 
     def rows(self, chosen: slice | Sequence[int]) -> FeatureBatch:
-        """Some rows of an evaluation set, in the given order; the rows of a slice are not copied."""
+        """Return some rows of an evaluation set, in the given order; the rows of a slice are not copied."""
         keys = self.keys[chosen] if isinstance(chosen, slice) else [self.keys[i] for i in chosen]
 
         def some(column: NDArray | None) -> NDArray | None:

@@ -95,7 +95,7 @@ def describe(backbone: Backbone, params: FeaturesParams, kind: str, classes: Seq
         classes: names of the classes of an evaluation set.
 
     Raises:
-        InvalidParams: patch features are asked for, but the tower has none.
+        InvalidParams: patch features are wanted, but the tower has none.
     """
     preprocess = open_clip.get_model_preprocess_cfg(backbone.model)
     dim, pooled, patches = image_tower.sizes(backbone.model, _one_image(backbone))

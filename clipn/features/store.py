@@ -11,7 +11,7 @@ what the numbers are; the same columns open in plain pyarrow, pandas or DuckDB.
     tokens  list<int32>          token ids up to the end token (training features)
     views   fixed binary, 2·D·V  unit-norm features of V random crops (training features with views)
     pooled  fixed binary, 2·P    feature before the projection, not normalised (evaluation sets)
-    patches fixed binary, 2·D·T  unit-norm features of T patches (evaluation sets, where asked for)
+    patches fixed binary, 2·D·T  unit-norm features of T patches (evaluation sets, where wanted)
 
 Row groups have 4096 rows, whatever the batches were that a shard was written in; the last of a
 shard has what is left. The index holds the SHA-256 of every shard.

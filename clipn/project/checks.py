@@ -68,8 +68,8 @@ def contradictions(params: Params) -> list[str]:
     return problems
 
 
-def _unknown(key: str, names: Iterable[str], kind: str, known: Iterable[str]) -> list[str]:
-    return [f"{key}: unknown {kind} {name!r}; known: {', '.join(known)}" for name in names if name not in known]
+def _unknown(key: str, names: Iterable[str], kind: str, allowed: Iterable[str]) -> list[str]:
+    return [f"{key}: unknown {kind} {name!r}; known: {', '.join(allowed)}" for name in names if name not in allowed]
 
 
 def _benchmark_problems(params: Params, key: str) -> list[str]:

@@ -74,7 +74,7 @@ class Panel:
     """Fitted methods.
 
     Attributes:
-        methods: by name, in the order asked for.
+        methods: by name, in the order given.
         skipped: of the methods that could not be fitted, what each lacks, in words.
     """
 

@@ -90,11 +90,11 @@ class StepLog:
 
 
 @dataclass(frozen=True)
-class Place:
+class Position:
     """How far a growing log was read."""
 
     file: int | None = None
-    """Inode, by which a file is known that took another's name."""
+    """Inode, which tells a new file of the same name from the old one."""
     offset: int = 0
     """Bytes."""
     line: int = 0
@@ -102,22 +102,22 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """What was new in a log."""
+class NewRows:
+    """New rows of a log."""
 
     steps: list[Step]
-    place: Place
+    place: Position
     anew: bool
     """Whether the log is another file than at the last read, or shorter: rows read before are void."""
 
 
-def end(path: Path) -> Place:
-    """Position at the end of the log. `tail` from here returns only later rows, or all rows of a new file."""
+def end(path: Path) -> Position:
+    """Return the position at the end of the log. `tail` from here returns later rows alone, or all of a new file."""
     try:
         status = path.stat()
     except FileNotFoundError:
-        return Place()
-    return Place(status.st_ino, status.st_size)
+        return Position()
+    return Position(status.st_ino, status.st_size)
 
 
 def read(path: Path) -> list[Step]:
@@ -132,7 +132,7 @@ def read(path: Path) -> list[Step]:
     return tail(path).steps
 
 
-def tail(path: Path, place: Place = Place()) -> Piece:
+def tail(path: Path, place: Position = Position()) -> NewRows:
     """Read the complete rows after `place`; none while the file does not exist.
 
     Raises:
@@ -141,12 +141,12 @@ def tail(path: Path, place: Place = Place()) -> Piece:
     try:
         handle = path.open("rb")
     except FileNotFoundError:
-        return Piece([], Place(), anew=place.offset > 0)
+        return NewRows([], Position(), anew=place.offset > 0)
     with handle:
         status = os.fstat(handle.fileno())
         anew = place.file is not None and (status.st_ino != place.file or status.st_size < place.offset)
         if anew:
-            place = Place()
+            place = Position()
         handle.seek(place.offset)
         content = handle.read()
     complete = content[: content.rfind(b"\n") + 1]
@@ -168,7 +168,7 @@ def tail(path: Path, place: Place = Place()) -> Piece:
             )
         steps.append(step)
         last = step.step
-    return Piece(steps, Place(status.st_ino, place.offset + len(complete), number, last), anew)
+    return NewRows(steps, Position(status.st_ino, place.offset + len(complete), number, last), anew)
 
 
 def _row(step: Step) -> str:

@@ -1,4 +1,4 @@
-"""Stage `baselines`: the methods without a no encoder on one benchmark, which do not depend on the seed."""
+"""Stage `baselines`: the methods without a "No" text encoder on one benchmark, which do not depend on the seed."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def run() -> dict[str, Any]:
 
 
 def place(captions: Path) -> Place:
-    """This machine, or the Ray cluster. Images that are in tars are taken from there on this machine alone.
+    """Return this machine, or the Ray cluster. Images that are in tars are taken from there on this machine alone.
 
     Raises:
         ClipnError: the cluster cannot be used.

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: the methods with a no encoder on one benchmark, with the model of one seed."""
+"""Stage `evaluate`: the methods with a "No" text encoder on one benchmark, with the model of one seed."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from flows.runtime.stage import stage
 
 @stage("evaluate_imported")
 def run(benchmark: str, name: str) -> dict[str, Any]:
-    """Score the sets of a benchmark with the methods that use the no encoder; the others do not depend on it."""
+    """Score the sets of a benchmark with the methods that use the "No" text encoder; the others do not depend on it."""
     params = read_params()
     folder = preflight.imported_model(name)
     methods = [method for method in params.evaluate.methods if scores.is_trained(method)]

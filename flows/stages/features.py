@@ -13,7 +13,7 @@ from flows.runtime.stage import stage
 
 @stage("features")
 def run() -> dict[str, Any]:
-    """Compute everything frozen once, so that training touches nothing but the no encoder."""
+    """Compute everything frozen once, so that training touches nothing but the "No" text encoder."""
     params = read_params()
     clip = load(paths.BACKBONE)
     tasks = plan(paths.DOWNLOAD, paths.DOWNLOAD / "shards", paths.WORK / "features" / "train")

@@ -19,13 +19,13 @@ from flows.runtime.stage import stage
 
 @stage("overlap")
 def run(benchmark: str) -> dict[str, Any]:
-    """Look for images of a benchmark that stand in two of its sets, or that the no encoder was trained on."""
+    """Look for images of a benchmark that stand in two of its sets, or that the "No" text encoder was trained on."""
     params = read_params()
     sets = config.named(params.benchmarks, "benchmarks", benchmark)
     training = None
     if params.overlap.against_training:
         training = _images(paths.TRAIN_FEATURES, paths.DOWNLOAD, paths.DOWNLOAD / "shards")
-    found = overlap.find(
+    matches = overlap.find(
         sets,
         {
             name: _images(paths.SET_FEATURES / name, paths.SETS / name, paths.SETS / name)
@@ -38,13 +38,13 @@ def run(benchmark: str) -> dict[str, Any]:
         progress=StageProgress("images compared with"),
     )
     with files.atomic_folder(paths.OVERLAP / benchmark) as folder:
-        overlap.write(found, folder)
+        overlap.write(matches, folder)
     result = OverlapResult(
         benchmark=benchmark,
         id=sets.id,
         ood=sets.ood,
         threshold=params.overlap.threshold,
-        sets={name: SetOverlap(**counts) for name, counts in found.counts.items()},
+        sets={name: SetOverlap(**counts) for name, counts in matches.counts.items()},
     )
     result.write(paths.OVERLAPS / f"{benchmark}.json")
     return {"counts": {"in": sum(of_set.images for of_set in result.sets.values()), **_totals(result)}}

@@ -1,4 +1,4 @@
-"""Stage `train`: the no encoder, once for each seed, in processes of its own."""
+"""Stage `train`: the "No" text encoder, once for each seed, in processes of its own."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 
 from clipn.errors import InvalidData, MissingInput
 from clipn.training import step_log
-from clipn.training.step_log import Place, Step, StepLog
+from clipn.training.step_log import Position, Step, StepLog
 
 FIRST = Step(
     step=0,
@@ -95,7 +95,7 @@ def test_a_resumed_run_without_its_log_starts_one(tmp_path: Path) -> None:
 
 def test_tail_gives_each_complete_row_once(tmp_path: Path) -> None:
     path = tmp_path / "steps.csv"
-    assert step_log.tail(path) == step_log.Piece([], Place(), anew=False)
+    assert step_log.tail(path) == step_log.NewRows([], Position(), anew=False)
     write(path, 2)
     first = step_log.tail(path)
     assert (first.steps, first.anew) == ([step(0), step(1)], False)
@@ -137,12 +137,12 @@ def test_tail_starts_over_when_the_file_vanished(tmp_path: Path) -> None:
     write(path, 3)
     place = step_log.tail(path).place
     path.unlink()
-    assert step_log.tail(path, place) == step_log.Piece([], Place(), anew=True)
+    assert step_log.tail(path, place) == step_log.NewRows([], Position(), anew=True)
 
 
 def test_from_the_end_on_only_another_log_is_seen(tmp_path: Path) -> None:
     path = tmp_path / "steps.csv"
-    assert step_log.end(path) == Place()
+    assert step_log.end(path) == Position()
     write(path, 3)
     place = step_log.end(path)
     assert step_log.tail(path, place).steps == []

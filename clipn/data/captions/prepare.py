@@ -52,7 +52,7 @@ def prepare_captions(
         world: how the miniature world is drawn.
         out: the folder to write, whole or not at all.
         cache: where a fetched official list is kept.
-        progress: told the rows done and in all.
+        progress: called with the rows done and in all.
 
     Returns:
         the stage's report: source, and `counts` of rows in and out and of rows dropped by reason.
@@ -85,7 +85,7 @@ def prepare_captions(
 
 
 def check_captions(captions: CaptionsParams) -> None:
-    """Find what can be found before any long work.
+    """Check what can be checked before any long work.
 
     Raises:
         as `prepare_captions`.

@@ -111,7 +111,7 @@ def run(
 
 
 def log_file(work: Path) -> Path:
-    """Where `run` lets img2dataset write what it prints."""
+    """Return where `run` lets img2dataset write what it prints."""
     return work / "img2dataset.log"
 
 

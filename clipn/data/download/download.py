@@ -54,7 +54,7 @@ THIS_MACHINE = Place()
 
 
 def check(params: DownloadParams) -> None:
-    """Find what can be found before any long work.
+    """Check what can be checked before any long work.
 
     Raises:
         InvalidParams: `encode_quality` does not fit `encode_format`, or a deadline is longer than the one around it.

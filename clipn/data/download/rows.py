@@ -44,7 +44,7 @@ class CaptionRows(Sequence[Row]):
         self.flaky = frozenset(np.flatnonzero(table["flaky"].to_numpy()[self._local]).tolist())
 
     def addresses(self, server: LoopbackServer) -> pa.ChunkedArray:
-        """Where each row's image is fetched from, with `server` serving `files`."""
+        """Return where each row's image is fetched from, with `server` serving `files`."""
         if not len(self._local):
             return self.urls
         addresses = self.urls.to_pylist()

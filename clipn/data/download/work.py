@@ -83,7 +83,7 @@ class DownloadWork:
 
         Args:
             fingerprint: of everything that shapes the shards.
-            progress: told the rows looked at, which takes minutes for millions of images, and in all.
+            progress: called with the rows looked at, which takes minutes for millions of images, and in all.
         """
         file = self.folder / "fingerprint.json"
         if not _equals(file, fingerprint):

@@ -1,4 +1,4 @@
-"""Registered sets on this machine: what is here, fetched, checked, and what a check found."""
+"""Registered sets on this machine: what is here, fetched, checked, and the results of checks."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ State = Literal["here", "checked", "fetchable", "missing"]
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a check found.
+class Checked:
+    """The result of a check.
 
     Attributes:
         images: how many there are.
@@ -47,7 +47,7 @@ class Found:
 
 
 def paths(entry: Registered, cache: Path) -> list[Path]:
-    """Where the files of a set are, or will be: the images first.
+    """Return where the files of a set are, or will be: the images first.
 
     Raises:
         MissingInput: the set has to be obtained by hand, and its environment variable is not set.
@@ -106,20 +106,20 @@ def state(name: str, cache: Path = CACHE) -> State:
     if not files:
         return "checked"  # ships with a package
     try:
-        receipt = Found(**read_json(_receipt(name, cache)))
+        receipt = Checked(**read_json(_receipt(name, cache)))
     except (ClipnError, TypeError):
         return "here"
     return "checked" if receipt.stamps == _stamps(files) and not receipt.problems else "here"
 
 
-def check(name: str, cache: Path = CACHE, *, decode: bool = False, progress: Progress = silent) -> Found:
+def check(name: str, cache: Path = CACHE, *, decode: bool = False, progress: Progress = silent) -> Checked:
     """Compare a set that is here with what the registry says of it, and remember the result.
 
     Args:
         name: of the set.
         cache: where fetched files are.
         decode: decode every image too.
-        progress: told the images decoded and in all.
+        progress: called with the images decoded and in all.
 
     Raises:
         MissingInput: the set is not here.
@@ -144,7 +144,7 @@ def check(name: str, cache: Path = CACHE, *, decode: bool = False, progress: Pro
                 problems.append(f"{source.names[i]}: {error}")
             progress(i + 1, count)
     digests = {path.name: sha256(path) for path in files if path.is_file()}
-    result = Found(count, classes, problems, digests, _stamps(files))
+    result = Checked(count, classes, problems, digests, _stamps(files))
     write_json(_receipt(name, cache), asdict(result))
     return result
 

@@ -46,13 +46,13 @@ class Benchmark:
 
 @cache
 def benchmarks() -> Mapping[str, Benchmark]:
-    """Name → entry, in the order of the file."""
+    """Return name → entry, in the order of the file."""
     text = resources.files(__package__).joinpath("benchmarks.yaml").read_text(encoding="utf-8")
     return TypeAdapter(dict[str, Benchmark]).validate_python(yaml.safe_load(text))
 
 
 def benchmark(name: str) -> Benchmark:
-    """One entry.
+    """Return one entry.
 
     Raises:
         InvalidParams: there is none of this name.

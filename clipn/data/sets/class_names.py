@@ -78,7 +78,7 @@ def check(spec: str, classes: Sequence[str]) -> None:
 
 
 def from_file(path: Path) -> list[str]:
-    """One name a line.
+    """Read one name a line.
 
     Raises:
         MissingInput: there is no such file.

@@ -57,7 +57,7 @@ def prepare_set(
         max_pixels: larger images are dropped before they are decoded.
         max_dropped: the largest share of unreadable images that is put up with.
         cache: where fetched archives are kept.
-        progress: told the images done and in all.
+        progress: called with the images done and in all.
 
     Returns:
         the stage's report: `counts` (images in and out, dropped by reason, classes), the origin of the
@@ -66,7 +66,7 @@ def prepare_set(
     Raises:
         InvalidParams, MissingInput: as `check_set`.
         DownloadFailed: a registered archive could not be fetched.
-        InvalidData: no images, no class folders where classes are asked for, class names that do
+        InvalidData: no images, no class folders where classes are needed, class names that do
             not fit, or too many unreadable images.
     """
     phases = Phases()
@@ -104,7 +104,7 @@ def prepare_set(
 
 
 def check_set(name: str, params: SetParams) -> None:
-    """Find what can be found without reading or fetching images.
+    """Check what can be checked without reading or fetching images.
 
     Raises:
         InvalidParams: an unknown block or registered set, or one that needs another reader.

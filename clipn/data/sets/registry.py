@@ -115,7 +115,7 @@ class Registered:
 
 @cache
 def registry() -> Mapping[str, Registered]:
-    """Name → entry, sorted."""
+    """Return name → entry, sorted."""
     files = resources.files(__package__).joinpath("entries").iterdir()
     texts = {file.name: file.read_text(encoding="utf-8") for file in files if file.name.endswith(".yaml")}
     values = {name.removesuffix(".yaml"): yaml.safe_load(texts[name]) for name in sorted(texts)}
@@ -123,7 +123,7 @@ def registry() -> Mapping[str, Registered]:
 
 
 def registered(name: str) -> Registered:
-    """One entry.
+    """Return one entry.
 
     Raises:
         InvalidParams: there is none of this name.

@@ -31,7 +31,7 @@ CHUNK = 2**20
 # What zipfile and gzip raise on damaged files: bad structure, names, versions and contents.
 DAMAGED = (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, zlib.error, EOFError)
 
-Place = TypeVar("Place")
+Location = TypeVar("Location")
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _check_count(count: int, path: Path) -> None:
         raise InvalidData(f"{path} has more than {MAX_MEMBERS} members")
 
 
-def _add(places: dict[str, Place], name: str, place: Place, path: Path) -> None:
+def _add(places: dict[str, Location], name: str, place: Location, path: Path) -> None:
     parts = name.replace("\\", "/").split("/")
     if parts[0] == "" or parts[0].endswith(":") or ".." in parts:
         raise InvalidData(f"{path} has a member outside of its own folder: {name!r}; do not trust this archive")

@@ -34,7 +34,7 @@ def rows(lines: Iterable[str], columns: str, origin: str) -> list[Row]:
 
 
 def join(images: Sequence[Row], table: Sequence[Row], origin: str, *, complete: bool) -> list[Row]:
-    """Each image's row with the columns of the table's row that agrees in all columns that both have.
+    """Return each image's row with the columns of the table's row that agrees in all columns that both have.
 
     Images without such a row are left out.
 
@@ -62,7 +62,7 @@ def join(images: Sequence[Row], table: Sequence[Row], origin: str, *, complete: 
 
 
 def text_lines(data: bytes, origin: str) -> list[str]:
-    """Lines of a text file.
+    """Return the lines of a text file.
 
     Raises:
         InvalidData: it is no UTF-8 text, or too large for a list.

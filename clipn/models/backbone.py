@@ -67,9 +67,15 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> Backbone:
         MissingInput: the folder or one of its two files is not there.
         InvalidData: a file is damaged or they do not belong together.
         UnsupportedModel: the text tower is not of the kind that CLIPN needs.
+        InvalidParams: there is no such device here.
     """
     folder = Path(folder)
     check_folder(folder)
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InvalidParams(f"the device {device} cannot be used, name another one, such as cpu: {reason}") from error
     name = f"local-dir:{folder}"
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(name, device=device, weights_only=True)

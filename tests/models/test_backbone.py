@@ -115,3 +115,12 @@ def test_unreachable_weights_say_what_was_tried(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     with pytest.raises(DownloadFailed, match=r"laion/CLIP-ViT-B-32.*revision abc.*backbone\.source: local"):
         backbone.from_open_clip("ViT-B-32", "laion2b_s34b_b79k", "abc", tmp_path / "out")
+
+
+@pytest.mark.parametrize("device", ["nothing", "cuda:99"])
+def test_a_device_that_is_not_there_is_not_the_folder_s_fault(
+    tiny_clip: torch.nn.Module, tmp_path: Path, device: str
+) -> None:
+    backbone.save(tiny_clip, TINY, preprocess_cfg(TINY), tmp_path / "clip")
+    with pytest.raises(InvalidParams, match=f"the device {device} cannot be used, name another one, such as cpu"):
+        backbone.load(tmp_path / "clip", device)

@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from clipn import paths, scores
 from clipn.data import images
@@ -23,6 +24,9 @@ from clipn.features.store import FeatureStore
 from clipn.models.backbone import fingerprint
 from clipn.prompts import words
 from clipn.utils.files import read_json
+
+TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
+"""What ends so is meant as a file of class names, not as the name of a class."""
 
 
 def image_files(files_or_folders: Sequence[Path]) -> list[Path]:
@@ -56,9 +60,22 @@ def open_all(files: Sequence[Path]) -> list[Image.Image]:
 
 
 def class_names(text: str) -> list[str]:
-    """Return the class names in `text`: comma-separated, or the name of a file with one a line."""
+    """Return the class names in `text`: comma-separated, or the name of a file with one a line.
+
+    Raises:
+        MissingInput: `text` names a text file, and there is none.
+        InvalidData: the file is no text in UTF-8.
+    """
     path = Path(text)
-    lines = path.read_text(encoding="utf-8") if path.is_file() else text.replace(",", "\n")
+    if _is_file(path):
+        try:
+            lines = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise InvalidData(f"{path} is no text in UTF-8; it has to hold one class name a line") from error
+    elif "," not in text and path.suffix.lower() in TEXT_SUFFIXES:
+        raise MissingInput(f"{path} does not exist; name a file with one class a line, or the classes themselves")
+    else:
+        lines = text.replace(",", "\n")
     return [line.strip() for line in lines.splitlines() if line.strip()]
 
 
@@ -144,9 +161,18 @@ def show(rows: Sequence[dict[str, Any]], output: str, *, score: str, n_classes: 
         table = Table(Column("image", overflow="fold"), "ID?", "class", "probability", score)
         for row in rows:
             verdict = "[green]yes[/]" if row["accepted"] else "[red]no[/]"
-            table.add_row(row["image"], verdict, row["label"], f"{row['probability']:.3f}", f"{row['score']:.4f}")
+            table.add_row(
+                Text(row["image"]), verdict, Text(row["label"]), f"{row['probability']:.3f}", f"{row['score']:.4f}"
+            )
         Console().print(table)
         print(f"{sum(not row['accepted'] for row in rows)} of {len(rows)} images belong to none of {n_classes} classes")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a long list of classes is longer than a file name may be
+        return False
 
 
 def _open(path: Path) -> Image.Image:

@@ -38,6 +38,17 @@ def test_class_names_from_commas_or_lines(tmp_path: Path) -> None:
     assert detection.class_names("sun, snow cloud,,") == ["sun", "snow cloud"]
     (tmp_path / "names.txt").write_text("sun\n\ncloud, with rain\n", encoding="utf-8")
     assert detection.class_names(str(tmp_path / "names.txt")) == ["sun", "cloud, with rain"]
+    many = [f"class {number}" for number in range(1000)]
+    assert detection.class_names(",".join(many)) == many
+    assert detection.class_names("Mr. Sun") == ["Mr. Sun"]
+
+
+def test_a_file_of_class_names_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingInput, match=r"nowhere\.txt does not exist; name a file with one class a line"):
+        detection.class_names(str(tmp_path / "nowhere.txt"))
+    (tmp_path / "sun.png").write_bytes(b"\x89PNG")
+    with pytest.raises(InvalidData, match=r"sun\.png is no text in UTF-8"):
+        detection.class_names(str(tmp_path / "sun.png"))
 
 
 def test_class_names_of_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,3 +72,12 @@ def test_the_table_has_the_verdict_of_each_image(capsys: pytest.CaptureFixture[s
     assert [word for word in out.split() if word in ("yes", "no")] == ["yes", "no"]
     assert "0.250" in out
     assert out.endswith("1 of 2 images belong to none of 3 classes\n")
+
+
+def test_names_with_brackets_stand_in_the_table_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = detection.rows([Path("a[red].png"), Path("[/b].png")], [Detection("[i]", 0.5, 2.0, True)] * 2)
+    detection.show(rows, "table", score="MCM", n_classes=1)
+    out = capsys.readouterr().out
+    assert "a[red].png" in out
+    assert "[/b].png" in out
+    assert out.count("[i]") == 2

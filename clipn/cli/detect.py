@@ -12,6 +12,7 @@ from clipn.cli import options
 from clipn.cli.options import completed, one_of
 
 MODEL = paths.model(0)
+TPR = 0.95
 
 app = typer.Typer()
 
@@ -63,7 +64,10 @@ def detect(
         ),
     ] = "simple",
     calibrate: Annotated[Path | None, typer.Option(metavar="FOLDER", help="ID images that set the threshold.")] = None,
-    tpr: Annotated[float, typer.Option(help="Share of the ID images to accept.")] = 0.95,
+    tpr: Annotated[
+        float | None,
+        typer.Option(help="Share of the ID images to accept, above 0 and at most 1.", show_default=str(TPR)),
+    ] = None,
     device: Annotated[str, typer.Option(help="Where the towers run.")] = "cpu",
     output: Annotated[Literal["table", "csv", "json"], typer.Option("--format", help="How to print the result.")] = (
         "table"
@@ -76,14 +80,17 @@ def detect(
     """
     if (classes is None) == (set_name is None):
         ctx.fail("Give one of --classes and --set.")
+    if tpr is not None and not (calibrate or set_name):
+        ctx.fail("--tpr is for a threshold: give --calibrate or --set too.")
     from clipn.cli import detection  # imports torch, which the help need not wait for
 
     files = detection.image_files(images)
     names = detection.set_classes(set_name) if set_name else detection.class_names(classes or "")
     detector = detection.load(model, backbone, names, score=score, templates=templates, fit=fit, device=device)
     if calibrate or set_name:
-        threshold = detector.calibrate(detection.id_images(calibrate, set_name, backbone), tpr)
+        share = TPR if tpr is None else tpr
+        threshold = detector.calibrate(detection.id_images(calibrate, set_name, backbone), share)
         source = calibrate or paths.SET_FEATURES / str(set_name)
-        typer.echo(f"threshold {threshold:.4f} accepts {tpr:.0%} of {source}", err=True)
+        typer.echo(f"threshold {threshold:.4f} accepts {share:.0%} of {source}", err=True)
     rows = detection.rows(files, detector(detection.open_all(files)))
     detection.show(rows, output, score=score, n_classes=len(names))

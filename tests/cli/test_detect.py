@@ -148,3 +148,10 @@ def test_classes_come_from_one_place(given: tuple[str, ...], capsys: pytest.Capt
         main.main(["detect", "photos", *given])
     assert end.value.code == 2
     assert "Give one of --classes and --set." in capsys.readouterr().err
+
+
+def test_a_share_without_a_threshold_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main.main(["detect", "photos", "--classes", "sun", "--tpr", "0.9"])
+    assert end.value.code == 2
+    assert "--tpr is for a threshold: give --calibrate or --set too." in capsys.readouterr().err

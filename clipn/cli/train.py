@@ -16,6 +16,7 @@ import typer
 
 from clipn import paths
 from clipn.cli import options
+from clipn.errors import InvalidParams
 
 if TYPE_CHECKING:
     from clipn.training.step_log import Step
@@ -33,7 +34,7 @@ app = typer.Typer()
     )
 )
 def train(
-    seed: Annotated[int, typer.Argument(help="Decides the order of the data and what is drawn.")],
+    seed: Annotated[int, typer.Argument(min=0, help="Decides the order of the data and what is drawn.")],
     params: Annotated[Path, typer.Option(help="File of parameters.")] = Path("params.yaml"),
     backbone: Annotated[Path, typer.Option(help="Folder of the frozen CLIP.")] = paths.BACKBONE,
     features: Annotated[Path, typer.Option(help="Feature store of the training pairs.")] = paths.TRAIN_FEATURES,
@@ -68,6 +69,11 @@ def train(
     from clipn.training import run as training_run
     from clipn.utils import processes
 
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.device(place)
+    except RuntimeError as error:
+        raise InvalidParams(f"there is no device {place!r}; name another one, such as cpu or cuda") from error
     parameters = read_params(params).train
     job = training_run.Job(
         seed=seed,
@@ -85,7 +91,7 @@ def train(
         processes.at_parents_end(lambda: _stop_with_parent(stop))
     with (
         _stop_on_signals(stop),
-        distributed.joined(device or ("cuda" if torch.cuda.is_available() else "cpu")) as group,
+        distributed.joined(place) as group,
     ):
         bar = TrainingBar() if group.leads and not quiet else None
         with bar or nullcontext():

@@ -66,20 +66,22 @@ def test_paths_follow_the_seed(
     [
         (["0", "--params", "nothing.yaml"], "nothing.yaml does not exist"),
         (["0", "--features", "nothing"], "nothing"),
+        (["0", "--device", "nothing"], "there is no device 'nothing'"),
     ],
 )
 def test_mistakes_end_with_a_message(
     options: list[str], arguments: list[str], message: str, tmp_path: Path, capsys: Capture
 ) -> None:
     with pytest.raises(SystemExit, match=message) as end:
-        main.main(["train", *arguments, *options])
+        main.main(["train", *options, *arguments])
     assert str(end.value).startswith("error: ")
     assert not (tmp_path / "model").exists()
 
 
-def test_a_seed_is_a_number(capsys: Capture) -> None:
+@pytest.mark.parametrize("seed", ["first", "-1"])
+def test_a_seed_is_a_number(seed: str, capsys: Capture) -> None:
     with pytest.raises(SystemExit) as end:
-        main.main(["train", "first"])
+        main.main(["train", "--", seed])
     assert end.value.code == 2
     assert "Invalid value for 'seed'" in capsys.readouterr().err
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from clipn.config.types import STRICT, Count, Name, NotNegative, Share
+from clipn.config.types import STRICT, Count, Name, NotNegative, Seed, Share
 
 CLASS_NAMES = ("folders", "imagenet", "imagenet_clean")
 """Values of `SetParams.class_names` that are no file."""
@@ -27,7 +27,7 @@ class WorldParams:
     """Standard deviation of the pixel noise, in grey levels of 255."""
     rotation: NotNegative
     """Largest rotation to either side, in degrees."""
-    seed: int
+    seed: Seed
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from clipn.config.models import BackboneParams
-from clipn.config.types import STRICT, Count, Name, NotNegative, Positive
+from clipn.config.types import STRICT, Count, Name, NotNegative, Positive, Seed
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -48,7 +48,7 @@ class WordsParams:
     """The list: WordNet as it comes with this package, or a TSV of your own with the columns kind and word."""
     limit: Count | None
     """Take so many nouns and so many adjectives, spread evenly over the list; null takes all."""
-    seed: int
+    seed: Seed
     """Decides which noun an adjective is joined with."""
 
 
@@ -76,7 +76,7 @@ class AttackParams:
     """Standard deviation of the change that the search starts from; pixels are 0..1."""
     smooth_weight: Positive
     """Weight of the squared image gradients of the change, for smooth ones; patchy ones go without."""
-    seed: int
+    seed: Seed
 
 
 @dataclass(frozen=True, config=STRICT)

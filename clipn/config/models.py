@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from clipn.config.types import STRICT, Count, NotNegative, Positive, Share
+from clipn.config.types import STRICT, Count, NotNegative, Positive, Seed, Share
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -22,7 +22,7 @@ class PretrainParams:
     weight_decay: NotNegative
     warmup: Share
     """Share of the steps in which the learning rate rises."""
-    seed: int
+    seed: Seed
 
 
 @dataclass(frozen=True, config=STRICT)

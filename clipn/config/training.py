@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from clipn.config.types import STRICT, Count, Name, NotNegative, Positive, Share
+from clipn.config.types import STRICT, Count, Name, NotNegative, Positive, Seed, Share
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -29,7 +29,7 @@ class CheckParams:
 class TrainParams:
     """Training of the "No" text encoder on cached features."""
 
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
     """Pairs of a step, over all processes together."""

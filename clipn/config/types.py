@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 STRICT = ConfigDict(extra="forbid")
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]

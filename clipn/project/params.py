@@ -44,7 +44,7 @@ def read_params(path: str | Path = "params.yaml") -> Params:
         raise MissingInput(f"{path} does not exist; run in the project's root, or write it with 'clipn profile NAME'")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidParams(f"{path} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise InvalidParams(f"{path} has to hold a mapping of sections, not {type(values).__name__}")

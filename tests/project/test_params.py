@@ -49,6 +49,8 @@ def test_all_problems_are_reported_at_once(values: dict[str, Any]) -> None:
         (("evaluate", "templates"), "poems", "unknown set 'poems'; known: symbols"),
         (("evaluate", "benchmarks"), ["other"], "unknown benchmark 'other'; known: pictographs"),
         (("evaluate", "fpr_convention"), "usual", "evaluate.fpr_convention"),
+        (("train", "seeds"), [0, -1], "train.seeds.1: Input should be greater than or equal to 0"),
+        (("attack", "seed"), -1, "attack.seed"),
         (("overlap", "threshold"), 1.5, "overlap.threshold"),
         (("overlap", "leave_out"), "all", "overlap.leave_out"),
         (
@@ -98,6 +100,13 @@ def test_a_file_that_is_no_mapping(tmp_path: Path, text: str, message: str) -> N
     path = tmp_path / "params.yaml"
     path.write_text(text)
     with pytest.raises(InvalidParams, match=message):
+        read_params(path)
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidParams, match=r"params\.yaml is not valid YAML"):
         read_params(path)
 
 

@@ -20,6 +20,9 @@ from clipn.features.rows import FeatureMeta
 SHOWN = 5
 """Names that are listed before the rest is left out."""
 
+WORD_COLUMNS = ["entry", "kind", "topic", "feature"]
+"""What `clipn.prompts.words` writes; that module is not imported, since it brings torch."""
+
 
 def describe(path: str | Path, verify: bool = False) -> Iterator[str]:
     """Yield lines about a feature store, a feature shard, a manifest or any other Parquet file.
@@ -66,6 +69,8 @@ def describe(path: str | Path, verify: bool = False) -> Iterator[str]:
 
 def _details(path: Path, file: pq.ParquetFile) -> tuple[str, Iterator[str]]:
     """Return the kind of a Parquet file, and lines that only this kind has."""
+    if file.schema_arrow.names == WORD_COLUMNS:
+        return "word features", iter(())
     if store.METADATA_KEY in (file.schema_arrow.metadata or {}):
         meta = store.read_meta(path)
         return "feature shard", iter([*_meta(meta), *_rows([path], meta)])

@@ -15,6 +15,8 @@ from clipn.data.manifest import Entry
 from clipn.errors import InvalidData, MissingInput
 from clipn.features.store import FeatureBatch, FeatureMeta, write_index, write_shard
 from clipn.features.tokens import TokenLists
+from clipn.prompts import words
+from clipn.scores.word_features import WordFeatures
 from clipn.utils.files import sha256
 
 META = FeatureMeta(2, "abc", "size=32", 20.0, "evaluation", ("sun", "moon"))
@@ -100,6 +102,14 @@ def test_any_other_parquet_file(tmp_path: Path) -> None:
     first, second = describe(tmp_path / "scores.parquet")
     assert "Parquet file, 2 rows in 1 row group," in first
     assert second == "  MSP: double"
+
+
+def test_word_features(tmp_path: Path) -> None:
+    features = np.eye(2, 4, dtype=np.float32)
+    words.write(tmp_path / "words.parquet", WordFeatures(("a", "b"), ("noun",) * 2, ("x",) * 2, features), "abc")
+    first, *columns = describe(tmp_path / "words.parquet")
+    assert "word features, 2 rows in 1 row group," in first
+    assert [line.split(":")[0].strip() for line in columns] == ["entry", "kind", "topic", "feature"]
 
 
 def test_what_cannot_be_inspected(tmp_path: Path) -> None:

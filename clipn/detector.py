@@ -107,8 +107,11 @@ class Detector:
         Raises:
             MissingInput, InvalidData: a folder is not there or damaged.
             BackboneMismatch: model and backbone do not belong together.
+            InvalidData: the labels of the ID images are those of other classes.
             InvalidParams: no classes, an unknown score or template set, or a score that needs more than is given.
         """
+        if isinstance(classes, str):
+            raise InvalidParams(f"the classes are {classes!r}; give a list of names, also for a single one")
         if not classes:
             raise InvalidParams("the detector needs at least one class name")
         templates = sentences(no_encoder.read_config(model), template_set)
@@ -117,7 +120,15 @@ class Detector:
         evidence = replace(class_evidence(clip, no, classes, templates, logit_scale), images=id_features)
         if words is not None:
             evidence = with_words(evidence, words, classes)
-        return cls(clip, scores.fit(score, evidence), evidence, classes)
+        fitted = scores.fit(score, evidence)
+        if "labels" in fitted.needs and id_features is not None and id_features.label is not None:
+            highest = int(id_features.label.max())
+            if highest >= len(classes):
+                raise InvalidData(
+                    f"the ID images have the label {highest}, but there are {len(classes)} classes; "
+                    "a label is a place in the list of classes, counted from 0"
+                )
+        return cls(clip, fitted, evidence, classes)
 
     def features(self, images: Sequence[Image.Image]) -> FeatureBatch:
         """Encode N images, as a feature store of an evaluation set holds them."""

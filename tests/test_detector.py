@@ -72,6 +72,8 @@ def test_scores_that_learn_from_id_images(folders: tuple[Path, Path], images: li
         assert all(detection.accepted for detection in detector(images))
     with pytest.raises(InvalidData, match="GL-MCM needs patch features"):
         detector.calibrate(encoded)
+    with pytest.raises(InvalidData, match="the ID images have the label 2, but there are 2 classes"):
+        Detector.load(*folders, CLASSES[:2], score="Mahalanobis", template_set="simple", id_features=id_features)
 
 
 def test_no_images_no_detections(folders: tuple[Path, Path]) -> None:
@@ -103,6 +105,8 @@ def test_model_and_backbone_have_to_belong_together(folders: tuple[Path, Path], 
     backbone.save(tiny_clip, TINY, preprocess_cfg(TINY), folders[1])
     with pytest.raises(BackboneMismatch, match="train again"):
         Detector.load(*folders, CLASSES)
+    with pytest.raises(InvalidParams, match="the classes are 'sun'; give a list of names"):
+        Detector.load(*folders, "sun")
     with pytest.raises(InvalidParams, match="at least one class"):
         Detector.load(*folders, [])
     with pytest.raises(InvalidParams, match="unknown template set 'poems'"):

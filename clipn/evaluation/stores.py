@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from clipn import scores
+from clipn.errors import BackboneMismatch, InvalidParams
 from clipn.evaluation import benchmark
 from clipn.evaluation.benchmark import Evaluation
 from clipn.evaluation.evidence import Sets, Sources
@@ -45,8 +47,10 @@ def evaluate(
 
     Raises:
         MissingInput, InvalidData, BackboneMismatch: a file is missing, damaged, or of another backbone.
+        InvalidParams: there is no such method.
         NonFinite: a score is NaN or infinite; names method, image and set.
     """
+    _check(clip, sets, methods, left_out or {})
     evidence = Sources(clip, sets, templates, logit_scale, words).gather(methods, model)
     result = benchmark.measure(
         name,
@@ -60,3 +64,20 @@ def evaluate(
     )
     paired = None if model is None else no_encoder.read_config(model).paired_templates
     return replace(result, metrics={**result.metrics, "templates": paired or templates})
+
+
+def _check(clip: Backbone, sets: Sets, methods: Sequence[str], left_out: Collection[str]) -> None:
+    for method in methods:
+        if method not in scores.REGISTRY:
+            raise InvalidParams(f"unknown method {method!r}; known: {', '.join(scores.REGISTRY)}")
+    for store in sets.stores.values():  # those that came open were not compared with the backbone
+        if store.meta.backbone != clip.fingerprint:
+            raise BackboneMismatch(
+                f"{store.folder} holds features of backbone {store.meta.backbone}, but this is {clip.fingerprint}; "
+                "give the backbone that made them"
+            )
+    for name in left_out:
+        if name not in sets.benchmark.ood:
+            raise InvalidParams(
+                f"left_out names {name!r}, no OOD set of the benchmark; it has {', '.join(sets.benchmark.ood)}"
+            )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from clipn import FeatureStore, evaluation, paths
 from clipn.config import BenchmarkParams
+from clipn.errors import BackboneMismatch, InvalidParams
 from clipn.evaluation import Sets, benchmark
 from clipn.evaluation.evidence import Sources
 from clipn.models import backbone
@@ -52,3 +54,15 @@ def test_without_a_model_trained_methods_are_skipped() -> None:
     result = evaluation.evaluate(clip, sets, ["MCM", "CLIPN-ATD"], templates="symbols", replicates=100)
     assert result.metrics["skipped"] == {"CLIPN-ATD": 'needs a trained "No" text encoder'}
     assert 0 <= result.metrics["methods"]["MCM"]["average"]["auroc"] <= 1
+
+
+def test_what_does_not_belong_together_is_refused() -> None:
+    clip = backbone.load(paths.BACKBONE)
+    sets = Sets.open(BenchmarkParams(id="pictographs", ood=("greek",)), clip.fingerprint, paths.SET_FEATURES)
+    with pytest.raises(InvalidParams, match="unknown method 'Magic'; known: MSP, MCM"):
+        evaluation.evaluate(clip, sets, ["MCM", "Magic"])
+    with pytest.raises(InvalidParams, match="left_out names 'digits', no OOD set of the benchmark"):
+        evaluation.evaluate(clip, sets, ["MCM"], left_out={"digits": ["0"]})
+    other = replace(clip, fingerprint="other")
+    with pytest.raises(BackboneMismatch, match=r"holds features of backbone .*, but this is other"):
+        evaluation.evaluate(other, sets, ["MCM"])

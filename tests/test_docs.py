@@ -5,9 +5,11 @@ import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from clipn import FeatureStore
 from tests.scored_project import scored_project
 
 __all__ = ["scored_project"]
@@ -110,11 +112,15 @@ def test_a_score_on_features(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_benchmark_on_feature_stores(scored_project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    exec(examples("docs/library.md")[1], {})
+    names: dict[str, Any] = {}
+    exec(examples("docs/library.md")[1], names)
     *methods, skipped = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in methods] == ["MCM", "CLIPN-ATD", "k-NN"]
     assert all(0 <= float(value) <= 1 for line in methods for value in line.split()[1:])
     assert skipped == "{'NegLabel': 'needs a word list (words.path)'}"
+    exec(examples("docs/library.md")[2], names)
+    store = FeatureStore.open("my_features/weather", names["clip"].fingerprint)
+    assert (len(store), store.meta.classes) == (100, ("sun", "cloud"))
 
 
 # The checks themselves.

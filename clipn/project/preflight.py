@@ -24,6 +24,8 @@ def check(params: Params) -> None:
         partial(check_captions, params.captions),
         partial(check_download, params.download),
     ]
+    if params.captions.images != params.captions.path:
+        checks.append(partial(_photographs, params.captions.images))
     checks += [partial(check_set, name, options) for name, options in params.sets.items()]
     checks.append(partial(_word_list, params.words.path))
     for options in (params.backbone, *params.study.backbones.values()):
@@ -43,6 +45,11 @@ def check(params: Params) -> None:
         raise InvalidParams(
             f"{len(problems)} problem(s) found before any work:\n" + "\n".join(f"  - {p}" for p in problems)
         )
+
+
+def _photographs(path: str) -> None:
+    if not Path(path).exists():
+        raise MissingInput(f"captions.images: {path} does not exist; name the folder of the photographs")
 
 
 def _word_list(path: str) -> None:

@@ -54,6 +54,15 @@ def test_all_wrong_inputs_are_named_at_once(tmp_path: Path) -> None:
         assert part in message
 
 
+def test_photographs_beside_a_table(tmp_path: Path) -> None:
+    table = tmp_path / "captions.tsv"
+    table.write_text("url\tcaption\nhttp://127.0.0.1/a.jpg\ta picture\n")
+    captions = {"source": "table", "path": str(table), "images": str(tmp_path)}
+    preflight.check(params_with(captions=captions))
+    with pytest.raises(InvalidParams, match=r"captions\.images: .*nowhere does not exist; name the folder"):
+        preflight.check(params_with(captions={**captions, "images": str(tmp_path / "nowhere")}))
+
+
 def test_an_id_set_without_class_folders(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"")
     with pytest.raises(InvalidParams, match="class"):

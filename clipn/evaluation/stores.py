@@ -70,7 +70,8 @@ def _check(clip: Backbone, sets: Sets, methods: Sequence[str], left_out: Collect
     for method in methods:
         if method not in scores.REGISTRY:
             raise InvalidParams(f"unknown method {method!r}; known: {', '.join(scores.REGISTRY)}")
-    for store in sets.stores.values():  # those that came open were not compared with the backbone
+    names = (sets.benchmark.id, *sets.benchmark.ood, *filter(None, (sets.benchmark.fit,)))
+    for store in (sets.stores[name] for name in names):  # those that came open were not compared with the backbone
         if store.meta.backbone != clip.fingerprint:
             raise BackboneMismatch(
                 f"{store.folder} holds features of backbone {store.meta.backbone}, but this is {clip.fingerprint}; "

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -100,7 +101,12 @@ def test_nothing_to_end_is_no_error(patience: float) -> None:
 
 
 def _group(leader: int) -> list[psutil.Process]:
-    return [p for p in psutil.process_iter() if os.getpgid(p.pid) == leader and processes.alive(p)]
+    members = []
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError):  # it ended after it was listed
+            if os.getpgid(process.pid) == leader and processes.alive(process):
+                members.append(process)
+    return members
 
 
 @pytest.mark.parametrize("patience", [0.0, 0.5])

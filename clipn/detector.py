@@ -120,15 +120,7 @@ class Detector:
         evidence = replace(class_evidence(clip, no, classes, templates, logit_scale), images=id_features)
         if words is not None:
             evidence = with_words(evidence, words, classes)
-        fitted = scores.fit(score, evidence)
-        if "labels" in fitted.needs and id_features is not None and id_features.label is not None:
-            highest = int(id_features.label.max())
-            if highest >= len(classes):
-                raise InvalidData(
-                    f"the ID images have the label {highest}, but there are {len(classes)} classes; "
-                    "a label is a place in the list of classes, counted from 0"
-                )
-        return cls(clip, fitted, evidence, classes)
+        return cls(clip, scores.fit(score, evidence), evidence, classes)
 
     def features(self, images: Sequence[Image.Image]) -> FeatureBatch:
         """Encode N images, as a feature store of an evaluation set holds them."""

@@ -67,13 +67,13 @@ def train(
     from clipn.project.params import read_params
     from clipn.training import distributed
     from clipn.training import run as training_run
-    from clipn.utils import processes
+    from clipn.utils import devices, processes
 
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = devices.choose(device)
     try:
-        torch.device(place)
+        torch.device(device)  # the name alone: a process of several gets its own GPU when it joins them
     except RuntimeError as error:
-        raise InvalidParams(f"there is no device {place!r}; name another one, such as cpu or cuda") from error
+        raise InvalidParams(f"there is no device {device!r}; name another one, such as cpu or cuda") from error
     parameters = read_params(params).train
     job = training_run.Job(
         seed=seed,
@@ -91,7 +91,7 @@ def train(
         processes.at_parents_end(lambda: _stop_with_parent(stop))
     with (
         _stop_on_signals(stop),
-        distributed.joined(place) as group,
+        distributed.joined(device) as group,
     ):
         bar = TrainingBar() if group.leads and not quiet else None
         with bar or nullcontext():

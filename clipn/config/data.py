@@ -14,6 +14,12 @@ CLASS_NAMES = ("folders", "imagenet", "imagenet_clean")
 NAMES_FILE = "clipn/data/sets/imagenet_classes.tsv"
 """The class names that come with the package."""
 
+
+def names_file_of(class_names: str) -> str:
+    """Return the file of class names that DVC watches for a value of `SetParams.class_names`."""
+    return NAMES_FILE if class_names in CLASS_NAMES else class_names
+
+
 ReaderName = Literal["symbols", "digits", "folder", "tar", "webdataset", "cifar", "svhn", "stl10", "layout"]
 
 
@@ -123,11 +129,6 @@ class SetParams:
     """What DVC watches for the class names: the text file that `class_names` names, else ImageNet's names.
     `clipn profile` writes it."""
 
-    @property
-    def expected_names_file(self) -> str:
-        """What `names_file` has to be."""
-        return NAMES_FILE if self.class_names in CLASS_NAMES else self.class_names
-
 
 @dataclass(frozen=True, config=STRICT)
 class BenchmarkParams:
@@ -139,3 +140,8 @@ class BenchmarkParams:
     """A set of ID images of the same classes that is in no test, for scores that need ID images."""
     validation: Name | None = None
     """Another benchmark, of other sets, on which choices between combinations of scores are made."""
+
+    @property
+    def sets(self) -> tuple[Name, ...]:
+        """All sets: the ID set, the OOD sets, and the fit set if there is one."""
+        return (self.id, *self.ood, *(() if self.fit is None else (self.fit,)))

@@ -42,7 +42,7 @@ class Sets:
 
     def __post_init__(self) -> None:
         id_set, fit = self.benchmark.id, self.benchmark.fit
-        for name in (id_set, *self.benchmark.ood, *(() if fit is None else (fit,))):
+        for name in self.benchmark.sets:
             if name not in self.stores:
                 raise MissingInput(f"the benchmark's set {name!r} has no features; given are {', '.join(self.stores)}")
         if not self.classes:
@@ -63,9 +63,9 @@ class Sets:
         Raises:
             MissingInput, InvalidData, BackboneMismatch: as `FeatureStore.open` and the class.
         """
-        fit = () if benchmark.fit is None else (benchmark.fit,)
-        names = (benchmark.id, *benchmark.ood, *fit)
-        return cls(benchmark, {name: FeatureStore.open(features / name, fingerprint) for name in names}, images)
+        return cls(
+            benchmark, {name: FeatureStore.open(features / name, fingerprint) for name in benchmark.sets}, images
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -159,7 +159,7 @@ class Sources:
         """
         plain = self.gather(methods)
         seeds = models if any(scores.is_trained(method) for method in methods) else ()
-        return self.renamed({None: plain, **dict.fromkeys(seeds, plain)}, models, self.sets.classes)
+        return {None: plain, **self.renamed(dict.fromkeys(seeds, plain), models, self.sets.classes)}
 
     def renamed(
         self, evidence: BySeed, models: Mapping[int, Path], classes: Sequence[str], templates: str | None = None

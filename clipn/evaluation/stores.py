@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from clipn import scores
-from clipn.errors import BackboneMismatch, InvalidParams
+from clipn.errors import InvalidParams
 from clipn.evaluation import benchmark
 from clipn.evaluation.benchmark import Evaluation
 from clipn.evaluation.evidence import Sets, Sources
@@ -68,15 +68,9 @@ def evaluate(
 
 def _check(clip: Backbone, sets: Sets, methods: Sequence[str], left_out: Collection[str]) -> None:
     for method in methods:
-        if method not in scores.REGISTRY:
-            raise InvalidParams(f"unknown method {method!r}; known: {', '.join(scores.REGISTRY)}")
-    names = (sets.benchmark.id, *sets.benchmark.ood, *filter(None, (sets.benchmark.fit,)))
-    for store in (sets.stores[name] for name in names):  # those that came open were not compared with the backbone
-        if store.meta.backbone != clip.fingerprint:
-            raise BackboneMismatch(
-                f"{store.folder} holds features of backbone {store.meta.backbone}, but this is {clip.fingerprint}; "
-                "give the backbone that made them"
-            )
+        scores.named(method)
+    for name in sets.benchmark.sets:
+        sets.stores[name].require_backbone(clip.fingerprint)  # those that came open were not compared yet
     for name in left_out:
         if name not in sets.benchmark.ood:
             raise InvalidParams(

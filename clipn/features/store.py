@@ -120,15 +120,25 @@ class FeatureStore:
                 raise InvalidData(f"{folder / name} was made otherwise than the first shard; make the features again")
         if meta is None or not sum(footer.num_rows for footer in footers.values()):
             raise InvalidData(f"{folder} holds no features")
-        if backbone is not None and meta.backbone != backbone:
-            raise BackboneMismatch(
-                f"{folder} holds features of backbone {meta.backbone}, but this is {backbone}; "
-                "make the features again with 'dvc repro'"
-            )
-        return cls(folder, meta, {name: entry["sha256"] for name, entry in index.items()}, footers)
+        store = cls(folder, meta, {name: entry["sha256"] for name, entry in index.items()}, footers)
+        if backbone is not None:
+            store.require_backbone(backbone)
+        return store
 
     def __len__(self) -> int:
         return sum(footer.num_rows for footer in self._footers.values())
+
+    def require_backbone(self, fingerprint: str) -> None:
+        """Check which backbone made the features.
+
+        Raises:
+            BackboneMismatch: another one.
+        """
+        if self.meta.backbone != fingerprint:
+            raise BackboneMismatch(
+                f"{self.folder} holds features of backbone {self.meta.backbone}, but this is {fingerprint}; "
+                "make the features again with 'dvc repro'"
+            )
 
     def verify(self) -> None:
         """Read every shard and compare it with its hash in the index.

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from clipn.errors import DownloadFailed, InvalidData, InvalidParams, MissingInput
 from clipn.models.text_encoder import TextEncoder
+from clipn.utils import devices
 from clipn.utils.files import atomic_folder, read_json, write_json
 
 WEIGHTS = "open_clip_model.safetensors"
@@ -71,11 +72,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> Backbone:
     """
     folder = Path(folder)
     check_folder(folder)
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InvalidParams(f"the device {device} cannot be used, name another one, such as cpu: {reason}") from error
+    devices.check(device, f"the device {device}")
     name = f"local-dir:{folder}"
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(name, device=device, weights_only=True)

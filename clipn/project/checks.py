@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from clipn import scores
+from clipn.config.data import names_file_of
 from clipn.prompts import templates
 
 if TYPE_CHECKING:
@@ -43,9 +44,9 @@ def contradictions(params: Params) -> list[str]:
     problems += _unknown("robustness.templates", params.robustness.templates, "set", templates.NAMES)
     problems += _study_problems(params)
     for name, options in params.sets.items():
-        if options.names_file != options.expected_names_file:
+        if options.names_file != (expected := names_file_of(options.class_names)):
             problems.append(
-                f"sets.{name}.names_file: has to be {options.expected_names_file!r}, which follows from class_names; "
+                f"sets.{name}.names_file: has to be {expected!r}, which follows from class_names; "
                 "write params.yaml again with 'clipn profile NAME'"
             )
         if options.part and max(options.part.take) > options.part.of:

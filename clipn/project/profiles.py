@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from clipn.config.data import CLASS_NAMES, NAMES_FILE
+from clipn.config.data import CLASS_NAMES, names_file_of
 from clipn.data.sets import benchmarks
 from clipn.errors import InvalidParams, MissingInput
 from clipn.project.params import parse_params
@@ -60,8 +60,7 @@ def compose(profile: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     composed = {str(key): value for key, value in values.items()}
     for options in composed["sets"].values():
         # Not in the profiles: it follows from `class_names`, and DVC needs it as a path.
-        named = options.get("class_names", CLASS_NAMES[0])
-        options.setdefault("names_file", NAMES_FILE if named in CLASS_NAMES else named)
+        options.setdefault("names_file", names_file_of(options.get("class_names", CLASS_NAMES[0])))
     return composed
 
 

@@ -5,7 +5,7 @@ entry in `REGISTRY` here. SciPy, scikit-learn and torch are imported by the meth
 importing this package costs what NumPy costs.
 """
 
-from clipn.errors import InvalidParams
+from clipn.errors import InvalidData, InvalidParams
 from clipn.scores.base import Classifies, DecidesAlone, Evidence, Score, features_of, has_features
 from clipn.scores.clip_probe import ProbeLBFGS
 from clipn.scores.clipn import ATD, CTW
@@ -58,17 +58,35 @@ FEATURES = {
 """Kinds of features that a score may take, in words."""
 
 
+def named(name: str) -> type[Score]:
+    """Return the class of the score `name`.
+
+    Raises:
+        InvalidParams: there is no such score.
+    """
+    if name not in REGISTRY:
+        raise InvalidParams(f"unknown method {name!r}; known: {', '.join(REGISTRY)}")
+    return REGISTRY[name]
+
+
 def fit(name: str, evidence: Evidence) -> Score:
     """Return the score `name`, fitted.
 
     Raises:
         InvalidParams: there is no such score, or `evidence` lacks what it needs.
+        InvalidData: the score learns the classes of the ID images, and one has a label beyond the class names.
     """
-    if name not in REGISTRY:
-        raise InvalidParams(f"unknown method {name!r}; known: {', '.join(REGISTRY)}")
+    score = named(name)
     if lacking := missing(name, evidence):
         raise InvalidParams(f"{name} needs {lacking}")
-    return REGISTRY[name]().fit(evidence)
+    if "labels" in score.needs and evidence.labels is not None and evidence.yes is not None:
+        highest, classes = int(evidence.labels.max()), len(evidence.yes)
+        if highest >= classes:
+            raise InvalidData(
+                f"the ID images have the label {highest}, but there are {classes} classes; "
+                "a label is a place in the list of classes, counted from 0"
+            )
+    return score().fit(evidence)
 
 
 def missing(name: str, evidence: Evidence) -> str | None:
@@ -104,4 +122,5 @@ __all__ = [
     "has_features",
     "is_trained",
     "missing",
+    "named",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from clipn.errors import InvalidParams
+from clipn.utils import devices
 
 
 def device() -> str:
@@ -13,13 +14,8 @@ def device() -> str:
     Raises:
         InvalidParams: torch cannot use the device.
     """
-    import torch  # only stages with a tower or a trainer need it
-
-    name = os.environ.get("CLIPN_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise InvalidParams(f"CLIPN_DEVICE={name} cannot be used: {str(error).splitlines()[0]}") from error
+    name = devices.choose(os.environ.get("CLIPN_DEVICE"))
+    devices.check(name, f"CLIPN_DEVICE={name}")
     return name
 
 

@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 from clipn import paths
 from clipn.evaluation.results.benchmark import BenchmarkMetrics
 from clipn.evaluation.results.study import StudyResult
+from clipn.features.store import FeatureStore
 from clipn.models import backbone
 from clipn.project.params import read_params
 from clipn.utils import files
-from flows.evaluation import measure, open_sets, show
+from flows.evaluation import measure, show
 from flows.runtime import machine
 from flows.runtime.progress import StageProgress
 from flows.runtime.stage import stage
@@ -33,8 +34,7 @@ def run(name: str) -> dict[str, Any]:
             pq.write_table(result.scores, path)
         show(f"study-{name}-{benchmark}", f"{benchmark} with the tower {name}", results[benchmark])
         progress(done + 1, len(options.benchmarks))
-    sets = open_sets(params, options.benchmarks[-1], clip, folder / "features")
-    meta = sets.stores[sets.benchmark.id].meta
+    meta = FeatureStore.open(folder / "features" / params.benchmarks[options.benchmarks[-1]].id).meta
     what = options.backbones[name]
     tower = StudyResult(
         backbone=name,

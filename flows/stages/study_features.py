@@ -19,7 +19,7 @@ def run(name: str) -> dict[str, Any]:
     folder = paths.STUDY / name
     clip = load(folder / "backbone")
     chosen = [params.benchmarks[key] for key in params.study.benchmarks]
-    sets = dict.fromkeys(key for b in chosen for key in (b.id, *b.ood, b.fit) if key is not None)
+    sets = dict.fromkeys(key for b in chosen for key in b.sets)
     reports = {}
     for key in sets:
         source = paths.SETS / key

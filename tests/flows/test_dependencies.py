@@ -25,6 +25,7 @@ NEUTRAL = {
     "clipn/project/": "reads and checks parameters",
     "clipn/errors.py": "names of errors",
     "clipn/paths.py": "where files lie; a stage names its own in dvc.yaml",
+    "clipn/utils/devices.py": "where it is computed",
     "clipn/utils/fetch.py": "what is fetched is compared with checksums",
     "clipn/utils/files.py": "how files are written, not what",
     "clipn/utils/memory.py": "gives memory back",

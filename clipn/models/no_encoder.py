@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from clipn.errors import BackboneMismatch, InvalidData, MissingInput
+from clipn.models.packing import Packed
 from clipn.models.text_encoder import TextEncoder
 from clipn.utils.files import atomic_folder, read_json, write_json
 
@@ -80,13 +81,13 @@ class NoTextEncoder(nn.Module):
         """Return the factor on cosine similarities if it was learned, else None."""
         return None if self.log_scale is None else float(self.log_scale.detach().exp())
 
-    def forward(self, tokens: Tensor, prompt_index: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor | Packed, prompt_index: Tensor | None = None) -> Tensor:
         """Encode texts with the learned "no".
 
         Args:
-            tokens: token ids [B, L], padded with 0; on the CPU or on the encoder's device.
+            tokens: token ids [B, L], padded with 0, or what `TextEncoder.pack` makes of them.
             prompt_index: for each text which prompt to add, [B], 0 … n_prompts - 1, or n_prompts for
-                the mean of all, on the device of `tokens`; None takes the mean for all, as at test.
+                the mean of all, on any device; None takes the mean for all, as at test.
 
         Returns:
             unit-norm features [B, D].
@@ -94,7 +95,7 @@ class NoTextEncoder(nn.Module):
         if self.prompts is None:
             return self.encoder(tokens)
         if prompt_index is None:
-            prompt_index = torch.full((len(tokens),), self.n_prompts, device=tokens.device)
+            prompt_index = torch.full((len(tokens),), self.n_prompts, device=self.prompts.device)
         with_mean = torch.cat([self.prompts, self.prompts.mean(dim=0, keepdim=True)])
         return self.encoder(tokens, with_mean, prompt_index)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clipn.models.text_encoder import Packed, TextEncoder
+from clipn.models.text_encoder import TextEncoder
 
 START, END = 49406, 49407
 
@@ -15,16 +15,6 @@ START, END = 49406, 49407
 def tokens_of(*texts: tuple[int, ...], pad: int = 0) -> torch.Tensor:
     rows = [[START, *text, END] for text in texts]
     return torch.tensor([row + [pad] * (8 - len(row)) for row in rows])
-
-
-def test_packing_by_hand() -> None:
-    tokens = tokens_of((5, 6), (7,), (8, 9))
-    packed = Packed.of(tokens, torch.tensor([3, 2, 3]))
-    assert packed.order.tolist() == [1, 0, 2]  # the shortest first, equal ones as they came
-    assert packed.lengths.tolist() == [3, 4, 4]
-    assert packed.groups == ((1, 3), (2, 4))
-    assert packed.ids.tolist() == [START, 7, END, START, 5, 6, END, START, 8, 9, END]
-    assert packed.positions.tolist() == [0, 1, 2, 0, 1, 2, 3, 0, 1, 2, 3]
 
 
 def test_texts_end_at_the_highest_token(tiny_clip: torch.nn.Module) -> None:

@@ -80,7 +80,7 @@ class Group:
         """Return whether `value` is true on any process."""
         if self.size == 1:
             return value
-        flag = torch.tensor(float(value), device=self.device)
+        flag = torch.tensor(float(value))  # on the CPU, so that nobody waits for a GPU
         dist.all_reduce(flag, dist.ReduceOp.MAX)
         return bool(flag)
 
@@ -89,7 +89,7 @@ class Group:
         if self.size == 1:
             return value
         values = [value]
-        dist.broadcast_object_list(values, src=0, device=self.device)
+        dist.broadcast_object_list(values, src=0, device=torch.device("cpu"))
         return values[0]
 
 
@@ -114,7 +114,7 @@ def joined(device: str) -> Iterator[Group]:
             raise InvalidParams(f"process {local} has no GPU: there are {torch.cuda.device_count()}")
         place = torch.device("cuda", local)
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=PATIENCE)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Group(dist.get_rank(), size, place)
     finally:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from clipn.prompts.paired import PairedTokens
 from clipn.training import checkpoint, loop
 from clipn.training.distributed import Group
 from clipn.training.held_out import HeldOut
+from clipn.training.loop import Launched
 from clipn.training.step_log import Step, StepLog
 from clipn.training.stream import Draws, PairStream
 
@@ -73,7 +75,8 @@ def run(
     Args:
         job: what to train.
         group: the processes that train together; each calls this function.
-        on_step: called on rank 0 after every step with the step and the number of all steps.
+        on_step: called on rank 0 after every step with the step and the number of all steps; on a GPU while the
+            next one runs.
         warn: called with a message about what was set aside or passed over.
         stop: called after every step. True ends the run, after a checkpoint was written.
 
@@ -99,6 +102,11 @@ def run(
         backbone=clip.fingerprint,
         seed=job.seed,
     )
+    if group.device.type == "cuda" and not encoder.encoder.takes_blocks:
+        warn(
+            "the blocks of this text tower are not those of CLIP, so attention is called once for every length of "
+            "caption; a GPU then waits for the host most of the time"
+        )
     state = loop.State.start(encoder.to(group.device), params)
     with ExitStack() as stack:
         store = FeatureStore.open(job.features, clip.fingerprint)
@@ -110,6 +118,7 @@ def run(
             shuffle_rows=params.shuffle_rows,
             rank=group.rank,
             size=group.size,
+            pack=partial(clip.text.pack, blocks=loop.fuse(encoder, params, group.device)),
         )
         steps = stream.steps_per_epoch * params.epochs
         held_out = None
@@ -120,8 +129,15 @@ def run(
         _resume(job, group, state, run_is, warn)
         batches = stack.enter_context(closing(stream.batches(state.step, pin=group.device.type == "cuda")))
         log = stack.enter_context(StepLog(job.work / STEPS, state.step)) if group.leads else None
+
+        def record(step: Step) -> None:
+            if log is not None:
+                log.append(step)
+                on_step(step, steps)
+
         saved = time.monotonic()
-        for step in loop.fit(
+        unread: Launched | None = None
+        for launched in loop.fit(
             state,
             batches,
             steps=steps,
@@ -131,16 +147,24 @@ def run(
             group=group,
             yes=clip.text,
         ):
-            stopping = state.step < steps and group.any(stop())
-            if log is not None:
-                if held_out is not None and (state.step % params.check.every == 0 or state.step == steps):
-                    ctw, atd = held_out.auroc(encoder)
-                    step = replace(step, auroc_ctw=ctw, auroc_atd=atd)
-                log.append(step)
-                on_step(step, steps)
-                if stopping or time.monotonic() - saved > job.checkpoint_seconds:
-                    checkpoint.save(job.work / CHECKPOINTS, state.step, encoder, state.optimizer, run_is)
-                    saved = time.monotonic()
+            if unread is not None:
+                record(unread.read())
+            ends = state.step == steps
+            stopping = not ends and group.any(stop())
+            checked = held_out is not None and (state.step % params.check.every == 0 or ends)
+            saving = stopping or time.monotonic() - saved > job.checkpoint_seconds
+            if group.device.type == "cuda" and not (ends or checked or saving):
+                unread = launched  # it is read while the GPU has the next step
+                continue
+            step, unread = launched.read(), None
+            if checked and held_out is not None:
+                ctw, atd = held_out.auroc(encoder)
+                step = replace(step, auroc_ctw=ctw, auroc_atd=atd)
+            record(step)
+            if saving and group.leads:
+                checkpoint.save(job.work / CHECKPOINTS, state.step, encoder, state.optimizer, run_is)
+            if saving:
+                saved = time.monotonic()
             if stopping:
                 raise Interrupted(f"stopped after step {state.step} of {steps}; the same command goes on from there")
     if group.leads:

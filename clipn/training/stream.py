@@ -9,7 +9,7 @@ and size are divided evenly. Reading is cheap beside training: a pass over CC3M'
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from clipn.features.store import FeatureStore, RowGroup, unit_norm
 from clipn.features.tokens import TokenLists
+from clipn.models.packing import Packed
 from clipn.prompts.paired import PairedTokens
 from clipn.training.step_log import per_epoch
 from clipn.utils.memory import release_free_blocks
@@ -39,16 +40,16 @@ class Batch:
         keys: sample keys, for messages.
         images: unit-norm image features [b, D], float32.
         texts: unit-norm "yes" features [b, D], float32; None where the caption's "yes" sentence is drawn.
-        yes_tokens: token ids [b, L] of that sentence; None where `texts` are given.
-        tokens: token ids [b, L'] of what the "No" text encoder reads, padded with 0.
+        yes_tokens: that sentence, as `tokens`; None where `texts` are given.
+        tokens: what the "No" text encoder reads: token ids [b, L] padded with 0, or as the stream packs them.
         prompts: which no-prompt each caption takes, [b]; n_prompts stands for the mean. None without prompts.
     """
 
     keys: pa.ChunkedArray
     images: Tensor
     texts: Tensor | None
-    yes_tokens: Tensor | None
-    tokens: Tensor
+    yes_tokens: Tensor | Packed | None
+    tokens: Tensor | Packed
     prompts: Tensor | None
 
 
@@ -96,6 +97,7 @@ class PairStream:
         draws: what is drawn for each caption.
         shuffle_rows: rows in memory that are shuffled together.
         rank, size: which of how many processes this is; `batch_size` has to be a multiple of `size`.
+        pack: what makes of token ids [b, L] the texts without padding; None leaves it to the encoder.
 
     Raises:
         InvalidParams: the store has not even one batch.
@@ -111,7 +113,9 @@ class PairStream:
         shuffle_rows: int,
         rank: int = 0,
         size: int = 1,
+        pack: Callable[[Tensor], Packed] | None = None,
     ) -> None:
+        self._pack = pack or _as_they_are
         self._store, self._groups = store, store.row_groups()
         self._batch_size, self._seed, self._draws, self._shuffle_rows = batch_size, seed, draws, shuffle_rows
         share = batch_size // size
@@ -120,7 +124,7 @@ class PairStream:
         self.steps_per_epoch = per_epoch(len(store), batch_size)
 
     def batches(self, start: int = 0, *, pin: bool = False) -> Generator[Batch]:
-        """Batches from step `start` on; reading, shuffling and gathering run ahead in threads.
+        """Batches from step `start` on; reading, shuffling, gathering and packing run ahead in threads.
 
         Args:
             start: steps to skip; nothing of what they hold is read.
@@ -190,13 +194,12 @@ class PairStream:
         if pairs is not None:
             drawn = torch.from_numpy(self._draw(PROMPTS, epoch, step, len(pairs)))
             yes, no = pairs.join(captions, drawn, draws.context_length)
-            return Batch(**common, texts=None, yes_tokens=yes, tokens=no, prompts=None)
+            return Batch(**common, texts=None, yes_tokens=self._pack(yes), tokens=self._pack(no), prompts=None)
         texts = np.concatenate([part.pool.text[part.rows] for part in parts if part.pool.text is not None])
         choices = draws.n_prompts + int(draws.mean)
         prompts = torch.from_numpy(self._draw(PROMPTS, epoch, step, choices)) if choices else None
-        return Batch(
-            **common, texts=torch.from_numpy(unit_norm(texts)), yes_tokens=None, tokens=captions, prompts=prompts
-        )
+        features = torch.from_numpy(unit_norm(texts))
+        return Batch(**common, texts=features, yes_tokens=None, tokens=self._pack(captions), prompts=prompts)
 
     def _images(self, parts: list[_Rows], epoch: int, step: int) -> NDArray[np.float32]:
         if parts[0].pool.views is None:
@@ -248,6 +251,14 @@ def _padded(parts: Sequence[NDArray[np.int64]]) -> Tensor:
     return torch.from_numpy(np.concatenate([np.pad(part, ((0, 0), (0, longest - part.shape[1]))) for part in parts]))
 
 
+def _as_they_are(tokens: Tensor) -> Tensor:
+    return tokens
+
+
 def _pinned(batch: Batch) -> Batch:
-    tensors = {name: value.pin_memory() for name, value in vars(batch).items() if isinstance(value, Tensor)}
-    return Batch(**{**vars(batch), **tensors})
+    pinned = {
+        name: value.map(Tensor.pin_memory) if isinstance(value, Packed) else value.pin_memory()
+        for name, value in vars(batch).items()
+        if isinstance(value, Tensor | Packed)
+    }
+    return Batch(**{**vars(batch), **pinned})

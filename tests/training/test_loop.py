@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -17,10 +19,11 @@ from clipn.config import TrainParams
 from clipn.errors import NonFinite
 from clipn.models import no_encoder
 from clipn.models.no_encoder import NoTextEncoder
+from clipn.models.text_encoder import TextEncoder
 from clipn.project import profiles
 from clipn.project.params import parse_params
 from clipn.training.distributed import Group
-from clipn.training.loop import State, fit
+from clipn.training.loop import State, fit, fuse
 from clipn.training.step_log import Step
 from clipn.training.stream import Batch
 from tests.conftest import ROOT
@@ -63,9 +66,16 @@ def random_batches(count: int, size: int, n_prompts: int = 16, dim: int = 16) ->
         yield Batch(keys, images, texts, None, tokens, prompts)
 
 
-def train(encoder: NoTextEncoder, batches: Iterator[Batch], params: TrainParams, steps: int = 3) -> list[Step]:
+def train(
+    encoder: NoTextEncoder,
+    batches: Iterator[Batch],
+    params: TrainParams,
+    steps: int = 3,
+    yes: TextEncoder | None = None,
+) -> list[Step]:
     state = State.start(encoder, params)
-    return list(fit(state, batches, steps=steps, steps_per_epoch=2, params=params, logit_scale=14.0, group=ALONE))
+    running = fit(state, batches, steps=steps, steps_per_epoch=2, params=params, logit_scale=14.0, group=ALONE, yes=yes)
+    return [step.read() for step in running]
 
 
 def test_matches_the_reference_step_by_step(code_params: TrainParams) -> None:
@@ -87,7 +97,10 @@ def test_matches_the_reference_step_by_step(code_params: TrainParams) -> None:
         State.start(encoder, code_params), batches, steps=meta["steps"], steps_per_epoch=4, params=code_params,
         logit_scale=meta["logit_scale"], group=ALONE,
     )  # fmt: skip
-    ours = [(s.loss_yes, s.loss_no, s.loss_tso, s.loss, s.grad_norm, s.lr) for s in history]
+    ours = [
+        (s.loss_yes, s.loss_no, s.loss_tso, s.loss, s.grad_norm, s.lr)
+        for s in (launched.read() for launched in history)
+    ]
     np.testing.assert_allclose(ours, run["history"].numpy(), rtol=1e-4)
     with torch.no_grad():
         torch.testing.assert_close(encoder(tokens), run["no_text_features_final"], rtol=1e-4, atol=1e-5)
@@ -109,7 +122,7 @@ def test_yields_between_steps_with_a_state_that_can_be_saved(
     running = fit(
         state, random_batches(2, 24), steps=2, steps_per_epoch=2, params=code_params, logit_scale=14.0, group=ALONE
     )
-    assert next(running).step == 0
+    assert next(running).read().step == 0
     assert state.step == 1
     assert {float(s["step"]) for s in state.optimizer.state.values()} == {1.0}
 
@@ -145,8 +158,9 @@ def test_the_handcrafted_variant_reads_the_yes_sentence_with_the_frozen_tower(
     steps = []
     for one in (drawn, known):
         state = State.start(NoTextEncoder(tiny_clip, 0), code_params)
-        steps += fit(state, iter([one]), steps=1, steps_per_epoch=1, params=code_params, logit_scale=14.0,
-                     group=ALONE, yes=yes)  # fmt: skip
+        running = fit(state, iter([one]), steps=1, steps_per_epoch=1, params=code_params, logit_scale=14.0,
+                      group=ALONE, yes=yes)  # fmt: skip
+        steps += [step.read() for step in running]
     assert steps[0].loss == steps[1].loss
     assert steps[0].grad_norm == steps[1].grad_norm
 
@@ -163,3 +177,69 @@ def test_non_finite_loss_names_step_and_keys(tiny_clip: torch.nn.Module, code_pa
     batch.images[3] = torch.nan
     with pytest.raises(NonFinite, match=r"step 0, batch keys 0-0, 0-1.*train\.lr"):
         train(NoTextEncoder(tiny_clip), iter([batch]), code_params, steps=1)
+
+
+def test_a_step_that_is_read_late_has_stopped_the_run_all_the_same(
+    tiny_clip: torch.nn.Module, code_params: TrainParams
+) -> None:
+    """On a GPU later steps are launched before the figures of a bad one arrive."""
+    good, bad, later = random_batches(3, 24)
+    bad.images[3] = torch.inf
+    state = State.start(NoTextEncoder(tiny_clip), code_params)
+    running = fit(
+        state, iter([good, bad, later]), steps=3, steps_per_epoch=3, params=code_params, logit_scale=14.0, group=ALONE
+    )
+    first = next(running)
+    weights = {name: value.clone() for name, value in state.encoder.state_dict().items()}
+    second, third = next(running), next(running)
+    assert first.read().step == 0
+    with pytest.raises(NonFinite, match="step 1, batch keys 1-0"):
+        second.read()
+    for name, value in state.encoder.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+    assert {float(s["step"]) for s in state.optimizer.state.values()} == {1.0}
+    assert math.isfinite(third.read().loss)
+
+
+def test_a_rate_counts_from_the_end_of_the_step_before(tiny_clip: torch.nn.Module, code_params: TrainParams) -> None:
+    state = State.start(NoTextEncoder(tiny_clip), code_params)
+    running = fit(
+        state, random_batches(2, 24), steps=2, steps_per_epoch=2, params=code_params, logit_scale=14.0, group=ALONE
+    )
+    first, second = running
+    first.read()
+    rate = second.read().samples_per_second
+    assert rate == pytest.approx(24 / (second.finished - first.finished))
+
+
+@pytest.mark.parametrize("variant", ["learnable", "handcrafted"])
+def test_packing_with_blocks_changes_no_step(
+    tiny_clip: torch.nn.Module, code_params: TrainParams, variant: str
+) -> None:
+    plain, packed = NoTextEncoder(tiny_clip, 16 * (variant == "learnable")), []
+    blocks = copy.deepcopy(plain)
+    yes = TextEncoder(tiny_clip).requires_grad_(False)
+    batches = list(random_batches(3, 24, plain.n_prompts))
+    if variant == "handcrafted":
+        batches = [replace(batch, texts=None, yes_tokens=batch.tokens.flip(0)) for batch in batches]  # type: ignore[union-attr]
+    for batch in batches:
+        tokens, yes_tokens = (
+            None if ids is None else yes.pack(ids, blocks=True) for ids in (batch.tokens, batch.yes_tokens)
+        )
+        packed.append(replace(batch, tokens=tokens, yes_tokens=yes_tokens))
+    expected = train(plain, iter(batches), code_params, yes=yes)
+    steps = train(blocks, iter(packed), code_params, yes=yes)
+    for one, other in zip(steps, expected, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-5)
+        assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "blocks"),
+    [("cuda", "bfloat16", True), ("cuda", "float32", False), ("cpu", "bfloat16", False)],
+)
+def test_blocks_are_for_a_gpu_with_tensor_cores(
+    tiny_clip: torch.nn.Module, code_params: TrainParams, device: str, precision: str, blocks: bool
+) -> None:
+    params = replace(code_params, precision=precision)
+    assert fuse(NoTextEncoder(tiny_clip), params, torch.device(device)) is blocks

@@ -13,6 +13,7 @@ import torch
 from clipn.errors import InvalidData, InvalidParams
 from clipn.features import writer
 from clipn.features.store import FeatureStore
+from clipn.models.packing import Packed
 from clipn.prompts.paired import PairedTokens
 from clipn.prompts.templates import Pair
 from clipn.training import stream
@@ -181,3 +182,15 @@ def test_half_precision_features_do_not_break_the_square_root() -> None:
     stretched = np.ones((4, 64), np.float16) * np.float16(0.1251)
     rows = stream.unit_norm(stretched)
     assert (rows * rows).sum(axis=1) == pytest.approx(np.ones(4), abs=1e-6)
+
+
+def test_texts_come_packed_where_they_are_to_be(make: Callable[..., PairStream]) -> None:
+    def pack(tokens: torch.Tensor) -> Packed:
+        return Packed.of(tokens, tokens.argmax(dim=1))
+
+    for plain, packed in zip(take(make(), 3), take(make(pack=pack), 3), strict=True):
+        assert isinstance(packed.tokens, Packed)
+        expected = pack(plain.tokens)  # type: ignore[arg-type]
+        assert torch.equal(packed.tokens.ids, expected.ids)
+        assert torch.equal(packed.tokens.rows, expected.rows)
+        assert torch.equal(packed.images, plain.images)

@@ -62,7 +62,7 @@ def measure(folder: Path, steps: int, batch_size: int, size: int) -> None:
     params = parse_params(profiles.compose("miniature", [f"train.batch_size={batch_size}"])).train
     torch.manual_seed(0)
     encoder = NoTextEncoder(open_clip.model.CLIP(**TOWER), params.n_prompts)
-    stream = pair_stream(FeatureStore.open(folder), params)
+    stream = pair_stream(FeatureStore.open(folder), params, encoder, torch.device("cpu"))
     running = loop.fit(
         loop.State.start(encoder, params),
         stream.batches(),
@@ -73,7 +73,8 @@ def measure(folder: Path, steps: int, batch_size: int, size: int) -> None:
         group=Group(0, 1, torch.device("cpu")),
     )
     start = time.perf_counter()
-    for step in islice(running, steps):
+    for launched in islice(running, steps):
+        step = launched.read()
         if (step.step + 1) % max(1, steps // 6) == 0:
             rate = (step.step + 1) * batch_size / (time.perf_counter() - start)
             print(f"step {step.step + 1}: {resident():.2f} GiB resident, {rate:,.0f} pairs/s", flush=True)

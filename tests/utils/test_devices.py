@@ -46,7 +46,7 @@ def test_too_little_memory_is_said_with_what_to_lower(error: Exception) -> None:
 
 
 def test_an_allocation_that_really_fails_is_known() -> None:
-    with pytest.raises(OutOfMemory, match="lower it: .*can't allocate memory"), devices.memory_errors("lower it"):
+    with pytest.raises(OutOfMemory, match=r"lower it: .*can't allocate memory"), devices.memory_errors("lower it"):
         torch.empty(2**60)
 
 

@@ -63,7 +63,7 @@ def _training(precision: str, plain: int, share: float) -> Job:
 TESTS = "tests"
 _PYTEST = ("pytest", "-m", "gpu", "-p", "no:cacheprovider", "tests/gpu")
 JOBS: dict[str, Job] = {
-    TESTS: Job(_PYTEST, _PYTEST, 2),
+    TESTS: Job(_PYTEST, _PYTEST, 3),
     "training-bfloat16": _training("bfloat16", 512, 2),
     "training-float32": _training("float32", 256, 2),
     "features": Job(

@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import operator
 import os
+import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -54,29 +55,45 @@ class Job:
     needs_bfloat16: bool = False
 
 
-def _training(precision: str, plain: int, share: float) -> Job:
-    module = ("benchmarks.training_speed", "--precision", precision)
-    full, tiny = (("--batch-size", str(a), "--plain-batch-size", str(b)) for a, b in ((2048, plain), (8, 2)))
-    return Job((*module, *full), (*module, *tiny, "--rounds", "1"), share, needs_bfloat16=precision == "bfloat16")
+def _training(precision: str) -> Job:
+    module = ("benchmarks.training_speed", "--precision", precision, "--batch-size")
+    tiny = ("8", "--plain-batch-size", "2", "--rounds", "1")
+    return Job((*module, "2048"), (*module, *tiny), 2, needs_bfloat16=precision == "bfloat16")
 
 
 TESTS = "tests"
 _PYTEST = ("pytest", "-m", "gpu", "-p", "no:cacheprovider", "tests/gpu")
 JOBS: dict[str, Job] = {
     TESTS: Job(_PYTEST, _PYTEST, 3),
-    "training-bfloat16": _training("bfloat16", 512, 2),
-    "training-float32": _training("float32", 256, 2),
+    "training-bfloat16": _training("bfloat16"),
+    "training-float32": _training("float32"),
     "features": Job(
         ("benchmarks.features_speed",),
         ("benchmarks.features_speed", "--images", "16", "--batch-size", "8", "--rounds", "1"),
         2,
     ),
     "neighbours": Job(
-        ("benchmarks.neighbours_speed", "--images", "1280000", "--queries", "50000", "--features", "512"),
+        ("benchmarks.neighbours_speed",),
         ("benchmarks.neighbours_speed", "--images", "2000", "--queries", "100", "--features", "16", "--rounds", "1"),
         1,
     ),
-    "evaluation": Job(("benchmarks.evaluation_speed",), ("benchmarks.evaluation_speed",), 1),
+    "evaluation": Job(
+        ("benchmarks.evaluation_speed",),
+        (
+            "benchmarks.evaluation_speed",
+            "--images",
+            "100",
+            "--classes",
+            "10",
+            "--words",
+            "500",
+            "--fit-images",
+            "100",
+            "--features",
+            "16",
+        ),
+        1,
+    ),
 }
 """Name → child, in the order in which they run."""
 
@@ -91,20 +108,21 @@ class Goal:
     goal: float
 
 
+_WAYS = ("neighbours", "neighbours", "ways")
 GOALS = (
-    Goal("trainer / plain method, bfloat16", ("training-bfloat16", "ratios", "trainer_to_plain"), "≥", 20),
-    Goal("trainer / plain method, float32", ("training-float32", "ratios", "trainer_to_plain"), "≥", 15),
-    Goal("trainer / bare encoder, bfloat16", ("training-bfloat16", "ratios", "trainer_to_bare"), "≥", 0.9),
-    Goal("trainer / bare encoder, float32", ("training-float32", "ratios", "trainer_to_bare"), "≥", 0.9),
-    Goal("share of a step with busy kernels, bfloat16", ("training-bfloat16", "ratios", "kernels_busy"), "≥", 0.8),
-    Goal("share of a step with busy kernels, float32", ("training-float32", "ratios", "kernels_busy"), "≥", 0.8),
-    Goal("first step, bfloat16, s", ("training-bfloat16", "seconds", "first_step"), "≤", 30),
-    Goal("first step, float32, s", ("training-float32", "seconds", "first_step"), "≤", 30),
+    Goal("trainer / plain method, bfloat16", ("training-bfloat16", "trainer_over_plain"), "≥", 20),
+    Goal("trainer / plain method, float32", ("training-float32", "trainer_over_plain"), "≥", 15),
+    Goal("trainer / bare encoder, bfloat16", ("training-bfloat16", "trainer_over_bare"), "≥", 0.9),
+    Goal("trainer / bare encoder, float32", ("training-float32", "trainer_over_bare"), "≥", 0.9),
+    Goal("share of a step with busy kernels, bfloat16", ("training-bfloat16", "kernels_busy"), "≥", 0.8),
+    Goal("share of a step with busy kernels, float32", ("training-float32", "kernels_busy"), "≥", 0.8),
+    Goal("first step, bfloat16, s", ("training-bfloat16", "first_step_seconds"), "≤", 30),
+    Goal("first step, float32, s", ("training-float32", "first_step_seconds"), "≤", 30),
     Goal("features, images/s on 16 cores", ("features", "rows", "whole", "images_per_second"), "≥", 2000),
     Goal("features / slower of tower and decoders", ("features", "ratios", "whole_to_slowest"), "≥", 0.85),
-    Goal("neighbours, 50,000 × 1.28 M × 512, s", ("neighbours", "seconds", "exact"), "≤", 1.5),
-    Goal("neighbours from candidates, s", ("neighbours", "seconds", "candidates"), "≤", 0.5),
-    Goal("neighbours from candidates, share that is equal", ("neighbours", "ratios", "candidates_equal"), "≥", 1),
+    Goal("neighbours, 50,000 × 1.28 M × 512, float32, s", (*_WAYS, "clipn, float32", "seconds"), "≤", 1.5),
+    Goal("the same from candidates, s", (*_WAYS, "clipn, candidates", "seconds"), "≤", 0.5),
+    Goal("its cosines, farthest from float32", (*_WAYS, "clipn, candidates", "largest_difference"), "≤", 1e-5),
 )
 
 
@@ -205,10 +223,12 @@ def failure(tail: Sequence[str], seconds: float) -> Run:
 
 
 def figure(runs: Mapping[str, Run], path: Sequence[str]) -> float | None:
-    """Return the number at `path`, None if it was not measured."""
+    """Return the number at `path`, or the median of numbers there; None if it was not measured."""
     value: Any = runs[path[0]].figures if path[0] in runs else None
     for key in path[1:]:
         value = value.get(key) if isinstance(value, dict) else None
+    if isinstance(value, list) and value:
+        value = statistics.median(value)
     return float(value) if isinstance(value, int | float) else None
 
 
@@ -217,7 +237,8 @@ def report(machine: Mapping[str, Any], runs: Mapping[str, Run]) -> dict[str, Any
     goals = []
     for goal in GOALS:
         value = figure(runs, goal.path)
-        met = None if value is None else COMPARISONS[goal.comparison](value, goal.goal)
+        trial = machine["cuda"] is None
+        met = None if value is None or trial else COMPARISONS[goal.comparison](value, goal.goal)
         goals.append({**asdict(goal), "figure": value, "met": met})
     return {"machine": machine, "runs": {name: asdict(run) for name, run in runs.items()}, "goals": goals}
 
@@ -229,9 +250,9 @@ def show(runs: Mapping[str, Run], machine: Mapping[str, Any]) -> None:
         table.add_row(name, f"{run.seconds:.0f} s", "", escape(": ".join(filter(None, (run.status, run.reason)))))
     table.add_section()
     for row in report(machine, runs)["goals"]:
-        words = {True: "yes", False: "no", None: "not measured"}[row["met"]]
         shown = "–" if row["figure"] is None else f"{row['figure']:,.3g}"
-        judged = words if machine["cuda"] or row["met"] is None else "a trial, not judged"
+        unjudged = "not measured" if row["figure"] is None else "a trial, not judged"
+        judged = {True: "yes", False: "no", None: unjudged}[row["met"]]
         table.add_row(row["label"], shown, f"{row['comparison']} {row['goal']:,g}", judged)
     Console(width=140).print(table)
 

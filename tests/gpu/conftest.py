@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from clipn.models.backbone import Backbone
 from clipn.models.no_encoder import NoTextEncoder
 from clipn.training import checkpoint
 from clipn.training.distributed import Group
-from clipn.training.loop import State, fit
+from clipn.training.loop import State, fit, fuse
 from clipn.training.pretrain import preprocess_cfg
 from clipn.training.step_log import Step
 from clipn.training.stream import Draws, PairStream
@@ -148,9 +149,10 @@ def stored_image_features(clip: Backbone, images: Tensor) -> Tensor:
 
 
 def text_features(clip: Backbone, tokens: Tensor, half: bool = False) -> Tensor:
-    """Return "yes" text features on the CPU."""
+    """Return "yes" text features on the CPU; in bfloat16 with the attention that training takes there."""
+    packed = clip.text.pack(tokens, blocks=half)
     with torch.inference_mode(), torch.autocast(clip.device.type, torch.bfloat16, enabled=half):
-        return clip.text(tokens).float().cpu()
+        return clip.text(packed).float().cpu()
 
 
 def encoder_for(clip: Backbone, device: torch.device) -> NoTextEncoder:
@@ -163,11 +165,13 @@ def encoder_for(clip: Backbone, device: torch.device) -> NoTextEncoder:
     return encoder.to(device)
 
 
-def gradients(clip: Backbone, tokens: Tensor) -> dict[str, Tensor]:
+def gradients(clip: Backbone, tokens: Tensor, half: bool = False) -> dict[str, Tensor]:
     """Return the gradients of some function of the "No" text features, by parameter, on the CPU."""
     encoder = encoder_for(clip, clip.device)
     prompts = torch.arange(len(tokens)) % (N_PROMPTS + 1)
-    features = encoder(tokens, prompts).float()
+    packed = encoder.encoder.pack(tokens, blocks=half)
+    with torch.autocast(clip.device.type, torch.bfloat16, enabled=half):
+        features = encoder(packed, prompts).float()
     towards = torch.randn(features.shape, generator=torch.Generator().manual_seed(2)).to(clip.device)
     (features * towards).sum().backward()
     return {name: value.grad.cpu() for name, value in encoder.named_parameters() if value.grad is not None}
@@ -203,7 +207,8 @@ def train(
     """
     params = replace(PARAMS, precision=precision)
     torch.manual_seed(0)
-    state = State.start(encoder_for(clip, clip.device), params)
+    encoder = encoder_for(clip, clip.device)
+    state = State.start(encoder, params)
     if resume is not None:
         newest = checkpoint.latest(resume, RUN, pytest.fail)
         assert newest is not None
@@ -215,9 +220,10 @@ def train(
         seed=0,
         draws=Draws(n_prompts=params.n_prompts, mean=params.draw_mean),
         shuffle_rows=params.shuffle_rows,
+        pack=partial(clip.text.pack, blocks=fuse(encoder, params, clip.device)),
     )
     batches = stream.batches(state.step, pin=clip.device.type == "cuda")
-    steps = []
+    launched = []
     running = fit(
         state,
         batches,
@@ -228,11 +234,11 @@ def train(
         group=Group(0, 1, clip.device),
     )
     for step in running:
-        steps.append(step)
+        launched.append(step)  # read later, so that steps follow one another as in a real run
         if state.step >= until:
             break
     batches.close()
-    return Trained(state, steps)
+    return Trained(state, [step.read() for step in launched])
 
 
 def save_checkpoint(trained: Trained, folder: Path) -> None:

@@ -50,8 +50,9 @@ def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(
     assert not differences[worst], f"{worst} differs by up to {differences[worst]:.3g}, which is more than any other"
 
 
+@pytest.mark.parametrize("checkpoint_seconds", [0, 300])
 def test_no_checkpoint_holds_weights_that_are_no_numbers(
-    clip_folder: Path, store: FeatureStore, device: torch.device, tmp_path: Path
+    clip_folder: Path, store: FeatureStore, device: torch.device, tmp_path: Path, checkpoint_seconds: float
 ) -> None:
     """The first step of such a learning rate makes the weights so large that the next loss is NaN."""
     job = run.Job(
@@ -63,7 +64,7 @@ def test_no_checkpoint_holds_weights_that_are_no_numbers(
         ood_features=tmp_path,
         out=tmp_path / "model",
         work=tmp_path / "work",
-        checkpoint_seconds=0,
+        checkpoint_seconds=checkpoint_seconds,
     )
     with pytest.raises(NonFinite, match=r"loss .* at step \d+, batch keys"):
         run.run(job, Group(0, 1, device))

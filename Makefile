@@ -1,4 +1,4 @@
-# Two commands do everything on a fresh machine: `make repro` and `make test`.
+# Two commands do everything on a fresh machine: `make repro` and `make test`. On one with a GPU: `make gpu-check`.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
@@ -9,16 +9,18 @@ TORCH_INDEX ?=
 # A profile to run instead of what params.yaml holds, and changes to it: make repro PROFILE=quick OVERRIDES="train.epochs=3"
 PROFILE ?=
 OVERRIDES ?=
+# Options of `python -m benchmarks.gpu_check`.
+GPU_CHECK ?=
 
 export PATH := $(BIN):$(PATH)
 export VIRTUAL_ENV := $(abspath $(VENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test lint format lock ui clean
+.PHONY: help env repro test gpu-check lint format lock ui clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
-	@echo "variables: PROFILE=name OVERRIDES='key=value …' (repro), TORCH_INDEX=address (env), PYTHON, VENV"
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
+	@echo "variables: PROFILE=name OVERRIDES='key=value …' (repro), GPU_CHECK='options' (gpu-check), TORCH_INDEX=address (env), PYTHON, VENV"
 
 env: $(READY) ## make the environment from the pinned lock
 
@@ -49,6 +51,12 @@ endif
 test: lint ## lint, types and all tests
 	@# Files of tests side by side: much of their time is waiting for servers, workers and clusters.
 	@python -m pytest -n logical --maxprocesses=4 --dist=loadfile --cov --cov-report=term
+
+gpu-check: ## tests and benchmarks on one GPU, at most eight minutes (docs/training.md); GPU_CHECK='--only tests'
+	@# A machine that is lent for minutes has torch and no time for `make env`: a Python that has torch is taken as it is.
+	@if $(PYTHON) -c 'import sys; from importlib.util import find_spec; sys.exit(find_spec("torch") is None)'; \
+		then $(PYTHON) -m benchmarks.gpu_check $(GPU_CHECK); \
+		else $(MAKE) --no-print-directory env && $(BIN)/python -m benchmarks.gpu_check $(GPU_CHECK); fi
 
 lint: $(READY) ## ruff and mypy
 	@ruff check .

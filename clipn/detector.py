@@ -23,8 +23,10 @@ from clipn.prompts.class_features import class_evidence, sentences, with_words
 from clipn.scores import Evidence, Score
 from clipn.scores.panel import Method, Panel, Scored
 from clipn.scores.word_features import WordFeatures
+from clipn.utils import devices
 
-BATCH = 64
+BATCH_SIZE = 64
+"""Images that the tower takes at once, if nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Detector:
         classes: their C names.
         threshold: accept images from this score on; None leaves the decision to a score that can decide
             alone (CLIPN's two).
+        batch_size: images that the tower takes at once.
 
     Raises:
         InvalidParams: the evidence has no text features, as that of a bare image tower.
@@ -66,11 +69,12 @@ class Detector:
         evidence: Evidence,
         classes: Sequence[str],
         threshold: float | None = None,
+        batch_size: int = BATCH_SIZE,
     ) -> None:
         if evidence.yes is None:
             raise InvalidParams("the backbone has no text tower, so it knows nothing of class names; take a CLIP")
         self.backbone, self.evidence, self.classes, self.threshold = backbone, evidence, tuple(classes), threshold
-        self._score, self._yes = score, evidence.yes
+        self._score, self._yes, self._batch_size = score, evidence.yes, batch_size
         self._panel = Panel({score.name: Method(score.name, (score,))})
 
     @classmethod
@@ -85,7 +89,8 @@ class Detector:
         logit_scale: float | None = None,
         words: WordFeatures | None = None,
         id_features: FeatureBatch | None = None,
-        device: str = "cpu",
+        device: str | None = None,
+        batch_size: int = BATCH_SIZE,
     ) -> Detector:
         """Load a trained model for a set of classes.
 
@@ -102,7 +107,8 @@ class Detector:
                 that name a class are left out, as in the evaluation.
             id_features: features of ID images, for scores that need some; those of a feature store whose classes,
                 if the score needs labels, are `classes` in this order.
-            device: where the towers run.
+            device: where the towers and the scores compute; None takes `cuda` where there is one, else `cpu`.
+            batch_size: images that the tower takes at once.
 
         Raises:
             MissingInput, InvalidData: a folder is not there or damaged.
@@ -115,19 +121,24 @@ class Detector:
         if not classes:
             raise InvalidParams("the detector needs at least one class name")
         templates = sentences(no_encoder.read_config(model), template_set)
-        clip = backbones.load(backbone, device)
+        clip = backbones.load(backbone, devices.choose(device))
         no = no_encoder.load(model, clip.model, clip.fingerprint).to(clip.device)
         evidence = replace(class_evidence(clip, no, classes, templates, logit_scale), images=id_features)
         if words is not None:
             evidence = with_words(evidence, words, classes)
-        return cls(clip, scores.fit(score, evidence), evidence, classes)
+        return cls(clip, scores.fit(score, evidence), evidence, classes, batch_size=batch_size)
 
     def features(self, images: Sequence[Image.Image]) -> FeatureBatch:
-        """Encode N images, as a feature store of an evaluation set holds them."""
-        parts = []
-        for start in range(0, len(images), BATCH):
-            pixels = torch.stack([self.backbone.preprocess(image) for image in images[start : start + BATCH]])
-            parts.append(encode_images(self.backbone, pixels, patches=self._score.takes == "patches"))
+        """Encode N images, as a feature store of an evaluation set holds them.
+
+        Raises:
+            OutOfMemory: a batch does not fit into the device's memory.
+        """
+        parts, size = [], self._batch_size
+        with devices.memory_errors(f"lower the batch size (clipn detect --batch-size), which is {size}"):
+            for start in range(0, len(images), size):
+                pixels = torch.stack([self.backbone.preprocess(image) for image in images[start : start + size]])
+                parts.append(encode_images(self.backbone, pixels, patches=self._score.takes == "patches"))
         return select.join(parts)
 
     def __call__(self, images: Sequence[Image.Image]) -> list[Detection]:

@@ -25,6 +25,10 @@ class UnsupportedModel(ClipnError):
     """The open_clip model's text tower is not of the kind that CLIPN needs."""
 
 
+class OutOfMemory(ClipnError):
+    """The device has too little memory for the work as it is set up."""
+
+
 class DownloadFailed(ClipnError):
     """Too few images could be fetched, or the network source did not answer."""
 

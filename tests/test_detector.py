@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from clipn import Detector
-from clipn.errors import BackboneMismatch, InvalidData, InvalidParams
+from clipn.errors import BackboneMismatch, InvalidData, InvalidParams, OutOfMemory
 from clipn.models import backbone, no_encoder
 from clipn.models.no_encoder import NoEncoderConfig, NoTextEncoder
 from clipn.prompts.class_features import class_evidence, sentences
@@ -19,6 +19,12 @@ from clipn.training.pretrain import preprocess_cfg
 from tests.conftest import TINY
 
 CLASSES = ["sun", "cloud", "umbrella"]
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU rounds otherwise; `tests/gpu` compares the two."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 @pytest.fixture
@@ -111,3 +117,39 @@ def test_model_and_backbone_have_to_belong_together(folders: tuple[Path, Path], 
         Detector.load(*folders, [])
     with pytest.raises(InvalidParams, match="unknown template set 'poems'"):
         Detector.load(*folders, CLASSES, template_set="poems")
+
+
+def test_the_device_is_chosen_as_for_all_commands(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clipn.utils.devices.choose", lambda name=None: name or "meta")
+    loaded: list[str] = []
+
+    def load(folder: Path, device: str) -> None:
+        loaded.append(device)
+        raise InvalidParams("enough")
+
+    monkeypatch.setattr(backbone, "load", load)
+    for device in (None, "cpu"):
+        with pytest.raises(InvalidParams, match="enough"):
+            Detector.load(*folders, CLASSES, device=device)
+    assert loaded == ["meta", "cpu"]
+
+
+def test_the_size_of_a_batch_changes_no_features(folders: tuple[Path, Path], images: list[Image.Image]) -> None:
+    one, other = (
+        Detector.load(*folders, CLASSES, template_set="simple", batch_size=size).features(images) for size in (3, 64)
+    )
+    assert one.image.shape == (20, 16)
+    np.testing.assert_allclose(one.image, other.image, atol=1e-5)
+
+
+def test_a_batch_that_needs_too_much_memory_is_named(
+    folders: tuple[Path, Path], images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = Detector.load(*folders, CLASSES, template_set="simple", batch_size=7)
+
+    def encode(*args: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(detector.backbone.model.visual, "_embeds", encode)
+    with pytest.raises(OutOfMemory, match=r"lower the batch size \(clipn detect --batch-size\), which is 7"):
+        detector(images)

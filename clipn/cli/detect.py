@@ -68,7 +68,10 @@ def detect(
         float | None,
         typer.Option(help="Share of the ID images to accept, above 0 and at most 1.", show_default=str(TPR)),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where the towers run.")] = "cpu",
+    device: Annotated[
+        str | None, typer.Option(help="Where to compute.", show_default="cuda if there is one, else cpu")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images that the tower takes at once.")] = 64,
     output: Annotated[Literal["table", "csv", "json"], typer.Option("--format", help="How to print the result.")] = (
         "table"
     ),
@@ -86,7 +89,9 @@ def detect(
 
     files = detection.image_files(images)
     names = detection.set_classes(set_name) if set_name else detection.class_names(classes or "")
-    detector = detection.load(model, backbone, names, score=score, templates=templates, fit=fit, device=device)
+    detector = detection.load(
+        model, backbone, names, score=score, templates=templates, fit=fit, device=device, batch_size=batch_size
+    )
     if calibrate or set_name:
         share = TPR if tpr is None else tpr
         threshold = detector.calibrate(detection.id_images(calibrate, set_name, backbone), share)

@@ -117,7 +117,8 @@ def load(
     score: str,
     templates: str,
     fit: str | None,
-    device: str,
+    device: str | None,
+    batch_size: int,
 ) -> Detector:
     """Return the detector, with the word list and the ID images that its score needs.
 
@@ -141,6 +142,7 @@ def load(
         words=words.read(paths.WORDS / words.FILE, fingerprint(backbone)) if "words" in needs else None,
         id_features=None if fit is None else set_features(fit, backbone),
         device=device,
+        batch_size=batch_size,
     )
 
 

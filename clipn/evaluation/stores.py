@@ -13,6 +13,7 @@ from clipn.evaluation.benchmark import Evaluation
 from clipn.evaluation.evidence import Sets, Sources
 from clipn.models import no_encoder
 from clipn.models.backbone import Backbone
+from clipn.utils import devices
 
 
 def evaluate(
@@ -49,19 +50,22 @@ def evaluate(
         MissingInput, InvalidData, BackboneMismatch: a file is missing, damaged, or of another backbone.
         InvalidParams: there is no such method.
         NonFinite: a score is NaN or infinite; names method, image and set.
+        OutOfMemory: features and methods do not fit into the device's memory.
     """
     _check(clip, sets, methods, left_out or {})
-    evidence = Sources(clip, sets, templates, logit_scale, words).gather(methods, model)
-    result = benchmark.measure(
-        name,
-        sets.benchmark,
-        lambda set_name: sets.load(methods, set_name),
-        evidence,
-        methods,
-        fpr_convention,
-        replicates=replicates,
-        left_out=left_out,
-    )
+    elsewhere = "" if clip.device.type == "cpu" else ", or compute on the CPU (CLIPN_DEVICE=cpu)"
+    with devices.memory_errors(f"evaluate fewer methods at once than {len(methods)} (evaluate.methods){elsewhere}"):
+        evidence = Sources(clip, sets, templates, logit_scale, words).gather(methods, model)
+        result = benchmark.measure(
+            name,
+            sets.benchmark,
+            lambda set_name: sets.load(methods, set_name),
+            evidence,
+            methods,
+            fpr_convention,
+            replicates=replicates,
+            left_out=left_out,
+        )
     paired = None if model is None else no_encoder.read_config(model).paired_templates
     return replace(result, metrics={**result.metrics, "templates": paired or templates})
 

@@ -26,7 +26,7 @@ from clipn.features.rows import FeatureBatch, FeatureMeta
 from clipn.features.writer import write_shard
 from clipn.models import image_tower
 from clipn.models.backbone import Backbone
-from clipn.utils import threads
+from clipn.utils import devices, threads
 from clipn.utils.files import sha256, write_text
 from clipn.utils.progress import Phases, Progress, silent
 
@@ -144,6 +144,7 @@ def encode_shard(
         InvalidData: the tar is damaged, lacks images that the manifest lists, holds other images than
             the manifest says, or too large a share of them cannot be read.
         NonFinite: a feature is NaN or infinite.
+        OutOfMemory: a batch does not fit into the device's memory.
     """
     mark = task.out.with_suffix(".source")
     source = task.source(meta)
@@ -157,6 +158,7 @@ def encode_shard(
     # number is that of the whole process, and the loader puts back the one here while the towers are still at work.
     towers = workers if backbone.device.type == "cpu" else 1
     with (
+        devices.memory_errors(f"lower features.batch_size, which is {params.batch_size}"),
         threads.torch_threads(1),
         write_shard(task.out, meta) as writer,
         ThreadPoolExecutor(1) as writing,

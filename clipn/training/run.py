@@ -29,6 +29,7 @@ from clipn.training.held_out import HeldOut
 from clipn.training.loop import Launched
 from clipn.training.step_log import Step, StepLog
 from clipn.training.stream import Draws, PairStream
+from clipn.utils import devices
 
 CHECKPOINTS = "checkpoints"
 STEPS = "steps.csv"
@@ -87,6 +88,7 @@ def run(
         MissingInput, InvalidData, BackboneMismatch, InvalidParams: an input or a parameter is wrong.
         Interrupted: `stop` gave True.
         NonFinite: the loss became NaN or infinite.
+        OutOfMemory: a step does not fit into the device's memory.
     """
     params = job.params
     group.share(params.batch_size)  # refuses a batch that cannot be divided
@@ -109,6 +111,7 @@ def run(
         )
     state = loop.State.start(encoder.to(group.device), params)
     with ExitStack() as stack:
+        stack.enter_context(devices.memory_errors(f"lower train.batch_size, which is {params.batch_size}"))
         store = FeatureStore.open(job.features, clip.fingerprint)
         stream = PairStream(
             store,

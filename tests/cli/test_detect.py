@@ -29,6 +29,12 @@ CLASSES = ["sun", "cloud", "umbrella"]
 Run = Callable[..., str]
 
 
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU rounds otherwise; `tests/gpu` compares the two."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
 @pytest.fixture
 def project(tiny_clip: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a backbone, a trained model where commands look for them, and 20 photos."""
@@ -155,3 +161,19 @@ def test_a_share_without_a_threshold_is_refused(capsys: pytest.CaptureFixture[st
         main.main(["detect", "photos", "--classes", "sun", "--tpr", "0.9"])
     assert end.value.code == 2
     assert "--tpr is for a threshold: give --calibrate or --set too." in capsys.readouterr().err
+
+
+def test_too_little_memory_names_the_option(
+    detect: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encode(*args: object, **kwargs: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB. GPU 0 is full.")
+
+    monkeypatch.setattr("clipn.detector.encode_images", encode)
+    with pytest.raises(SystemExit) as end:
+        detect("photos", "--classes", "sun,cloud", "--batch-size", "16")
+    assert end.value.code == (
+        "error: not enough memory; lower the batch size (clipn detect --batch-size), which is 16: "
+        "CUDA out of memory. Tried to allocate 9 GiB"
+    )
+    assert "Traceback" not in capsys.readouterr().err

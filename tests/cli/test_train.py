@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 from clipn.cli import main, train
 from clipn.models.no_encoder import WEIGHTS, read_config
@@ -120,4 +121,17 @@ def test_ends_with_its_parent(options: list[str], tmp_path: Path) -> None:
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert result.returncode == 130
     assert "of 24" in result.stderr
+    assert not (tmp_path / "model").exists()
+
+
+def test_too_little_memory_names_the_parameter(
+    options: list[str], tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encode(*args: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
+
+    monkeypatch.setattr("clipn.models.no_encoder.NoTextEncoder.forward", encode)
+    with pytest.raises(SystemExit, match=r"^error: not enough memory; lower train\.batch_size, which is 16: CUDA out"):
+        main.main(["train", "0", *options])
+    assert "Traceback" not in capsys.readouterr().err
     assert not (tmp_path / "model").exists()

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from clipn import FeatureStore, evaluation, paths
 from clipn.config import BenchmarkParams
-from clipn.errors import BackboneMismatch, InvalidParams
+from clipn.errors import BackboneMismatch, InvalidParams, OutOfMemory
 from clipn.evaluation import Sets, benchmark
 from clipn.evaluation.evidence import Sources
 from clipn.models import backbone
@@ -66,3 +67,16 @@ def test_what_does_not_belong_together_is_refused() -> None:
     other = replace(clip, fingerprint="other")
     with pytest.raises(BackboneMismatch, match=r"holds features of backbone .*, but this is other"):
         evaluation.evaluate(other, sets, ["MCM"])
+
+
+def test_too_little_memory_says_what_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(*args: object, **kwargs: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    clip = backbone.load(paths.BACKBONE)
+    sets = Sets.open(BenchmarkParams(id="pictographs", ood=("greek",)), clip.fingerprint, paths.SET_FEATURES)
+    monkeypatch.setattr(benchmark, "measure", measure)
+    for device, words in (("cpu", r"\): CUDA"), ("cuda", r"\), or compute on the CPU \(CLIPN_DEVICE=cpu\): CUDA")):
+        monkeypatch.setattr(Sources, "gather", lambda *args: None)
+        with pytest.raises(OutOfMemory, match=rf"evaluate fewer methods at once than 2 \(evaluate.methods{words}"):
+            evaluation.evaluate(replace(clip, device=torch.device(device)), sets, ["MCM", "MSP"], templates="symbols")

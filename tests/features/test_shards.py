@@ -18,7 +18,7 @@ from PIL import Image
 from clipn.config import FeaturesParams
 from clipn.data import images, manifest, tars
 from clipn.data.manifest import Entry
-from clipn.errors import InvalidData, InvalidParams, NonFinite
+from clipn.errors import InvalidData, InvalidParams, NonFinite, OutOfMemory
 from clipn.features import views
 from clipn.features.shards import ShardTask, describe, encode_shard, plan
 from clipn.features.store import FeatureStore, unit_norm, write_index
@@ -272,3 +272,15 @@ def test_one_thread_computes_a_batch_however_many_torch_has(
         assert torch.get_num_threads() == threads
     assert sorted(seen) == [(1, 1), (1, 4), (1, 4)]
     assert pq.read_table(task.out)["key"].to_pylist() == [f"{i:04d}" for i in range(9)]
+
+
+def test_too_little_memory_names_the_parameter(clip: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tower(*args: Any) -> image_tower.Encoded:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
+
+    task = one_task(folder_of(tmp_path / "set", [png(i) for i in range(9)]), tmp_path / "out")
+    meta = describe(clip, PARAMS, "training")
+    monkeypatch.setattr(image_tower, "encode", tower)
+    with pytest.raises(OutOfMemory, match=r"lower features\.batch_size, which is 4: CUDA out of memory"):
+        encode_shard(task, clip, meta, PARAMS)
+    assert not task.out.exists()

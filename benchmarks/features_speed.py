@@ -1,25 +1,30 @@
 """Images per second from tar to feature shard, beside each part of the way alone, in one run.
 
     python -m benchmarks.features_speed [--model ViT-B-16 | --backbone FOLDER] [--tar FILE] [--device cuda]
+        [--workers 16] [--json FILE]
 
 Without `--tar`, pictures of coloured 1/f noise, the spectrum of photographs, are drawn at the size of
 downloaded CC3M images; without `--backbone`, the tower has random weights.
 
-- read: read the tar, compare every image with its SHA-256, turn captions into token ids.
-- decode: decode and preprocess in `--workers` threads.
-- tower: image and text features of batches that are ready.
+- read: find the images in the tar, turn captions into token ids.
+- decode, threads; decode, processes: read an image, compare it with its SHA-256, decode and crop it, in
+  `--workers` threads or processes, and collect the batches.
+- tower: image and text features of batches that are ready, with the way to the device and normalising.
 - write: float16 and Parquet.
-- whole: `clipn.features.shards.encode_shard`, tower on `--device`.
-- apart: the same with a STAND-IN for a tower on a device of its own, which waits for as long as a
-  batch takes at the rate at which images are decoded, and keeps no core busy. Both are then equally
-  slow, which is the case where working at the same time counts most. What the first batch takes to
-  decode and the last one in the tower is counted: take many batches.
+- whole, threads; whole, processes: `clipn.features.shards.encode_shard`, tower on `--device`.
+- apart: the same in threads with a STAND-IN for a tower on a device of its own, which waits for as long as
+  a batch takes at the rate at which threads decode, and keeps no core busy. Both are then equally slow,
+  which is the case where working at the same time counts most. What the first batch takes to decode and
+  the last one in the tower is counted: take many batches.
 
-Where tower and decoders have their own hardware, the whole can be as fast as the slowest part. Where
+Processes run before the clock starts, as they do in a stage after its first shard; what their
+start takes stands below the table, whose CPU times are those of this process alone.
+
+Where tower and decoders have their own hardware, the whole can be as fast as the slower of both. Where
 they share the cores, no order of the work is faster than all parts one after the other, each with all
-cores to itself, apart from what the parts with one thread leave idle; `whole` is compared with that.
+cores to itself, apart from what the parts with one thread leave idle; `whole` is compared with that too.
 
-The six take turns, so that whatever else the machine does falls on all of them alike.
+All take turns, so that whatever else the machine does falls on all of them alike.
 """
 
 from __future__ import annotations
@@ -33,7 +38,9 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +52,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from benchmarks import results
+from clipn.config import FeaturesParams
 from clipn.data import images, tars, verified
 from clipn.data.manifest import Entry
 from clipn.features.encode import encode
@@ -53,11 +62,10 @@ from clipn.features.shards import ShardTask, describe, encode_shard
 from clipn.features.store import write_shard
 from clipn.models import backbone
 from clipn.models.backbone import Backbone
-from clipn.project import profiles
-from clipn.project.params import parse_params
 from clipn.utils.progress import Phases
 
-PARTS = ("read", "decode", "tower", "write")
+WAYS = ("threads", "processes")
+PARTS = ("read", "tower", "write")
 CAPTION = "a photograph of a small red boat on a quiet lake at dawn"
 
 
@@ -71,74 +79,117 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
 
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         clip = backbone.load(options.backbone or random_backbone(options.model, folder / "clip"), options.device)
         task = packed(photographs(options.tar, options.images), folder)
-        bench = Bench(clip, task, options.batch_size, options.workers)
-        runs: dict[str, Callable[[], None]] = {part: getattr(bench, part) for part in (*PARTS, "whole", "apart")}
+        bench = Bench(clip, task, options.batch_size, options.workers, stack)
+        runs = bench.runs()
         rates: dict[str, list[float]] = {part: [] for part in runs}
         cpu: dict[str, list[float]] = {part: [] for part in runs}
         for number in range(options.rounds):
             for part, run in runs.items():
                 if part == "apart":
-                    bench.stand_in_rate = rates["decode"][-1]
+                    bench.stand_in_rate = rates["decode, threads"][-1]
                 start, busy = time.perf_counter(), time.process_time()
                 run()
                 rates[part].append(len(task.entries) / (time.perf_counter() - start))
                 cpu[part].append(1000 * (time.process_time() - busy) / len(task.entries))
             print(f"round {number + 1} of {options.rounds}", flush=True)
-        show(rates, cpu, bench, f"{len(task.entries)} images, {options.workers} decoders, tower on {options.device}")
+        ratios = compared(rates)
+        title = f"{len(task.entries)} images, {options.workers} decoders, tower on {options.device}"
+        show(rates, cpu, ratios, bench, title)
+        if options.json:
+            what = ("images", "batch_size", "workers", "rounds")
+            figures = {
+                "model": str(options.backbone or options.model),
+                **{name: getattr(options, name) for name in what},
+                "images": len(task.entries),
+                "images_per_second": {part: statistics.median(values) for part, values in rates.items()},
+                "images_per_second_of_rounds": rates,
+                "ratios": ratios,
+                "seconds_to_start_processes": bench.seconds_to_start,
+            }
+            results.write(options.json, options.device, figures)
 
 
 class Bench:
     """The way from a tar to a shard, whole and in parts."""
 
-    def __init__(self, clip: Backbone, task: ShardTask, batch_size: int, workers: int) -> None:
+    def __init__(self, clip: Backbone, task: ShardTask, batch_size: int, workers: int, stack: ExitStack) -> None:
         self._clip, self._task, self._workers = clip, task, workers
-        self._params = parse_params(profiles.compose("miniature", [f"features.batch_size={batch_size}"])).features
+        self._params = FeaturesParams(
+            batch_size=batch_size, max_pixels=10**8, max_dropped=0.5, views=0, view_scale=(0.9, 1.0), patches=False
+        )
         self._meta = describe(clip, self._params, "training")
-        self._samples = list(verified.read(task.tar, task.entries))
-        self._inputs = next(self._loader("training").batches(self._samples[:batch_size]))
+        self._samples = list(verified.locate(task.tar, task.entries))
+        self._loaders = {
+            (way, kind): stack.enter_context(closing(self._loader(kind, way == "processes")))
+            for way in WAYS
+            for kind in ("training", "evaluation")
+        }
+        self._inputs = next(self._loaders["threads", "training"].batches(self._samples, Phases()))
         self._rows = encode(self._inputs, clip, self._meta)()
-        self._batches = -(-len(self._samples) // batch_size)
+        self._batches = -(-len(self._samples) // len(self._inputs.entries))
         self.stand_in_rate = math.inf
-        self.seconds: dict[str, Counter[str]] = {"whole": Counter(), "apart": Counter()}
+        self.seconds: dict[str, Counter[str]] = {}
+        start = time.perf_counter()
+        self.decode("processes")
+        self.seconds_to_start = time.perf_counter() - start
+        self._encode("", clip, "processes")
 
-    def _loader(self, kind: str) -> Loader:
+    def runs(self) -> dict[str, Callable[[], None]]:
+        """What is measured, in the order in which it takes turns."""
+        return {
+            "read": self.read,
+            **{f"decode, {way}": partial(self.decode, way) for way in WAYS},
+            "tower": self.tower,
+            "write": self.write,
+            **{f"whole, {way}": partial(self._encode, f"whole, {way}", self._clip, way) for way in WAYS},
+            "apart": self.apart,
+        }
+
+    def _loader(self, kind: str, processes: bool) -> Loader:
         meta = replace(self._meta, kind=kind)
-        return Loader(self._clip, meta, self._params, workers=self._workers, phases=Phases())
+        return Loader(self._clip, meta, self._params, workers=self._workers, processes=processes)
 
     def read(self) -> None:
-        captions = [entry.caption or "" for entry, _ in verified.read(self._task.tar, self._task.entries)]
+        captions = [image.entry.caption or "" for image in verified.locate(self._task.tar, self._task.entries)]
         self._clip.tokenize(captions)
 
-    def decode(self) -> None:
-        for _ in self._loader("evaluation").batches(self._samples):
+    def decode(self, way: str) -> None:
+        for _ in self._loaders[way, "evaluation"].batches(self._samples, Phases()):
             pass
 
     def tower(self) -> None:
+        rows = None
         for _ in range(self._batches):
-            encode(self._inputs, self._clip, self._meta)()
+            following = encode(self._inputs, self._clip, self._meta)
+            if rows is not None:
+                rows()  # while a GPU computes the following batch, as in `encode_shard`
+            rows = following
+        assert rows is not None
+        rows()
 
     def write(self) -> None:
         with write_shard(self._task.out, self._meta) as writer:
             for _ in range(self._batches):
                 writer.append(self._rows)
 
-    def whole(self) -> None:
-        self._encode("whole", self._clip)
-
     def apart(self) -> None:
         tower = StandIn(self._clip.model, self._meta.dim, self.stand_in_rate)
-        self._encode("apart", replace(self._clip, model=tower, text=StandInText(self._clip.text, self._meta.dim)))  # type: ignore[arg-type]
+        clip = replace(self._clip, model=tower, text=StandInText(self._clip.text, self._meta.dim))  # type: ignore[arg-type]
+        self._encode("apart", clip, "threads")
 
-    def _encode(self, name: str, clip: Backbone) -> None:
+    def _encode(self, name: str, clip: Backbone, way: str) -> None:
         self._task.out.unlink(missing_ok=True)
-        report = encode_shard(self._task, clip, self._meta, self._params, workers=self._workers)
-        self.seconds[name].update(report.seconds)
+        report = encode_shard(
+            self._task, clip, self._meta, self._params, workers=self._workers, loader=self._loaders[way, "training"]
+        )
+        self.seconds.setdefault(name, Counter()).update(report.seconds)
 
 
 class StandIn(nn.Module):
@@ -204,25 +255,37 @@ def packed(contents: list[bytes], folder: Path) -> ShardTask:
     return ShardTask(folder / "images.tar", entries, folder / "out" / "images.parquet")
 
 
-def show(rates: dict[str, list[float]], cpu: dict[str, list[float]], bench: Bench, title: str) -> None:
+def compared(rates: dict[str, list[float]]) -> dict[str, float]:
+    """What the whole reaches of its parts, by medians over the rounds."""
     middle = {part: statistics.median(values) for part, values in rates.items()}
+    ratios = {}
+    for way in WAYS:
+        decode, whole = middle[f"decode, {way}"], middle[f"whole, {way}"]
+        in_turn = 1 / (1 / decode + sum(1 / middle[part] for part in PARTS))
+        ratios[f"whole / min(tower, decode), {way}"] = whole / min(middle["tower"], decode)
+        ratios[f"whole / all parts in turn, {way}"] = whole / in_turn
+    ratios["whole, processes / whole, threads"] = middle["whole, processes"] / middle["whole, threads"]
+    apart = zip(rates["apart"], rates["decode, threads"], strict=True)
+    ratios["apart / decode, whose rate the stand-in has"] = statistics.median(whole / part for whole, part in apart)
+    return ratios
+
+
+def show(
+    rates: dict[str, list[float]], cpu: dict[str, list[float]], ratios: dict[str, float], bench: Bench, title: str
+) -> None:
     table = Table("", "images/s, median", "lowest", "highest", "CPU ms an image", title=title)
     for part, values in rates.items():
-        numbers = (f"{value:.1f}" for value in (middle[part], min(values), max(values)))
+        numbers = (f"{value:.1f}" for value in (statistics.median(values), min(values), max(values)))
         table.add_row(part, *numbers, f"{statistics.median(cpu[part]):.2f}")
     console = Console(width=110)
     console.print(table)
-    slowest = min(PARTS, key=lambda part: middle[part])
-    in_turn = 1 / sum(1 / middle[part] for part in PARTS)
-    apart = statistics.median(whole / part for whole, part in zip(rates["apart"], rates["decode"], strict=True))
-    for text, share in (
-        (f"whole / slowest part, {slowest}", middle["whole"] / middle[slowest]),
-        (f"whole / all parts in turn, {in_turn:.1f}/s, the bound on shared cores", middle["whole"] / in_turn),
-        ("apart / decode, whose rate the stand-in has, median over rounds", apart),
-    ):
+    for text, share in ratios.items():
         console.print(f"{text}: {100 * share:.0f} %")
+    console.print(f"start of processes and first pass through them: {bench.seconds_to_start:.1f} s")
     for name, seconds in bench.seconds.items():
-        console.print(f"{name}, seconds busy: " + ", ".join(f"{part} {value:.1f}" for part, value in seconds.items()))
+        if name:
+            parts = ", ".join(f"{part} {value:.1f}" for part, value in seconds.items())
+            console.print(f"{name}, seconds busy: {parts}")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,22 @@
-"""Seconds of the exact search for the nearest ID images, beside scikit-learn and faiss, in one run.
+"""Seconds of the exact search for the nearest of many features, beside other ways to it, in one run.
 
-    python -m benchmarks.neighbours_speed [--images 50000] [--queries 8192] [--features 512] [--neighbours 10]
-        [--device cpu]
+    python -m benchmarks.neighbours_speed [--device cuda] [--images 50000] [--queries 8192] [--features 512]
+        [--neighbours 10] [--rounds 5] [--json FILE]
 
-- clipn: `k-NN`, from unfitted features to scores: normalising, all cosines in blocks, the nearest, their mean.
-- scikit-learn: `NearestNeighbors(metric="cosine", algorithm="brute")`, fitted, then `kneighbors`.
-- scikit-learn, Euclidean: the same with unit-norm features and squared distances, which it is faster at.
-- faiss: `IndexFlatIP` on unit-norm features; only where faiss can be imported.
+On a GPU the default is ImageNet: 50,000 queries, and 1.28 million others.
 
-All get the same features and must find the same cosines. They take turns, so that whatever else the machine does
-falls on all of them alike. Features are normal numbers around 100 centres, in random order.
+- clipn: `clipn.features.nearest`, as `k-NN` calls it. On a GPU it has two rows: candidates are chosen by products in
+  float32 in the one, and in float16, which is the default, in the other.
+- topk: matrix products in float32 in blocks, the nearest of each block, and the nearest of these.
+- scikit-learn: `NearestNeighbors(metric="cosine", algorithm="brute")`, fitted, then `kneighbors`. CPU only.
+- scikit-learn, Euclidean: the same with squared distances, which it is faster at. CPU only.
+- faiss: `IndexFlatIP`; CPU only, and only where faiss can be imported.
+
+All get the same unit-norm features, which a GPU has in its memory, and give cosines and rows on the CPU. What they
+find is compared with what topk finds: the rows of the table say at how many places another neighbour stands, and how
+far the cosines are apart at most. Products of float32 differ by rounding, so nearly equal neighbours may change
+places. All ways take turns, so that whatever else the machine does falls on all of them alike. Features are normal
+numbers around 100 centres, in random order.
 """
 
 from __future__ import annotations
@@ -18,96 +25,202 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
 
-from clipn.features.rows import FeatureBatch
-from clipn.scores.base import Evidence
-from clipn.scores.knn import KNN, TEMPERATURE
-from clipn.utils.arrays import Array, unit_norm
+from benchmarks import results, tables
+from clipn.features.nearest import OTHERS, QUERIES, Nearest
+from clipn.scores.knn import CPU_BLOCK
+from clipn.utils.arrays import Array
 
 try:
     import faiss
 except ImportError:
     faiss = None
 
+Ranked = tuple[NDArray[np.floating], NDArray[np.int64]]
+"""Cosines and rows of the nearest, from near to far, [N, k] each."""
+TOLERANCE = 1e-4
+"""Cosines that differ by more are an error, not rounding."""
+
+
+@dataclass
+class Figures:
+    """What one way took, and how its neighbours compare with those of topk.
+
+    Attributes:
+        seconds: of each round.
+        gpu_bytes: peak of what was allocated beside the features; 0 on a CPU.
+        other_neighbours: places of [N, k] with another neighbour.
+        largest_difference: of cosines at the same place.
+        repeated: queries searched again in float32; None for other ways than clipn's.
+    """
+
+    seconds: list[float]
+    gpu_bytes: int
+    other_neighbours: int
+    largest_difference: float
+    repeated: int | None
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=50_000)
-    parser.add_argument("--queries", type=int, default=8192)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--images", type=int, help="those searched; 50,000, on a GPU 1,281,167")
+    parser.add_argument("--queries", type=int, help="8,192, on a GPU 50,000")
     parser.add_argument("--features", type=int, default=512)
     parser.add_argument("--neighbours", type=int, default=10)
-    parser.add_argument("--device", default="cpu", help="of clipn; the others use the CPU")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
-    rng = np.random.default_rng(0)
-    centres = rng.normal(size=(100, options.features)).astype(np.float32)
-    id_features, queries = (draw(rng, centres, count) for count in (options.images, options.queries))
+    on_gpu = options.device.startswith("cuda")
+    images = options.images or (1_281_167 if on_gpu else 50_000)
+    queries = options.queries or (50_000 if on_gpu else 8192)
     k = options.neighbours
-    searches: dict[str, Callable[[], Array]] = {
-        "clipn": lambda: clipn_scores(id_features, queries, k, options.device),
-        "scikit-learn": lambda: soft_maximum(scikit_learn(id_features, queries, k)),
-        "scikit-learn, Euclidean": lambda: soft_maximum(scikit_learn_euclidean(id_features, queries, k)),
+
+    generator = torch.Generator(options.device).manual_seed(0)
+    centres = torch.randn(100, options.features, generator=generator, device=options.device)
+    id_features = draw(generator, centres, images)
+    of_queries = draw(generator, centres, queries).cpu().numpy()
+    repeated: dict[str, int] = {}
+    ways = (on_a_gpu if on_gpu else on_a_cpu)(id_features, of_queries, k, repeated)
+    figures = measured(ways, options.rounds, options.device, repeated)
+    title = f"{k} nearest of {images:,} × {options.features} for {queries:,} queries"
+    show(figures, title)
+    if options.json:
+        sizes = {"images": images, "queries": queries, "features": options.features, "neighbours": k}
+        ways_json = {name: asdict(of_way) for name, of_way in figures.items()}
+        results.write(options.json, options.device, {"neighbours": {"sizes": sizes, "ways": ways_json}})
+
+
+def draw(generator: torch.Generator, centres: Tensor, count: int) -> Tensor:
+    """Return unit-norm features [count, D]."""
+    device = centres.device
+    noise = torch.randn(count, centres.shape[1], generator=generator, device=device)
+    rows = torch.randint(len(centres), (count,), generator=generator, device=device)
+    return F.normalize(noise.add_(centres[rows], alpha=0.5), dim=1)
+
+
+def on_a_gpu(id_features: Tensor, queries: Array, k: int, repeated: dict[str, int]) -> dict[str, Callable[[], Ranked]]:
+    def ours(name: str, coarse: torch.dtype) -> Ranked:
+        return clipn(id_features, queries, k, repeated, name, len(id_features), coarse)
+
+    return {
+        "topk": partial(topk, id_features, queries, k),
+        "clipn, float32": partial(ours, "clipn, float32", torch.float32),
+        "clipn, candidates": partial(ours, "clipn, candidates", torch.float16),
+    }
+
+
+def on_a_cpu(id_features: Tensor, queries: Array, k: int, repeated: dict[str, int]) -> dict[str, Callable[[], Ranked]]:
+    others = id_features.numpy()
+    ways: dict[str, Callable[[], Ranked]] = {
+        "topk": partial(topk, id_features, queries, k),
+        "clipn": partial(clipn, id_features, queries, k, repeated, "clipn", CPU_BLOCK),
+        "scikit-learn": partial(scikit_learn, others, queries, k, "cosine", 1.0),
+        "scikit-learn, Euclidean": partial(scikit_learn, others, queries, k, "sqeuclidean", 0.5),
     }
     if faiss is not None:
-        searches["faiss"] = lambda: soft_maximum(flat_index(id_features, queries, k))
-    seconds: dict[str, list[float]] = {search: [] for search in searches}
-    expected = searches["clipn"]()
-    for _ in range(options.rounds):
-        for search, run in searches.items():
-            start = time.perf_counter()
-            scores = run()
-            seconds[search].append(time.perf_counter() - start)
-            if not np.allclose(scores, expected, atol=1e-4):
-                raise RuntimeError(f"{search} found other neighbours than clipn")
-    show(seconds, f"{k} nearest of {options.images} × {options.features} for {options.queries} queries")
+        ways["faiss"] = partial(flat_index, others, queries, k)
+    return ways
 
 
-def draw(rng: np.random.Generator, centres: Array, count: int) -> Array:
-    noise = rng.normal(size=(count, centres.shape[1])).astype(np.float32)
-    return 0.5 * centres[rng.integers(len(centres), size=count)] + noise
+def clipn(
+    id_features: Tensor,
+    queries: Array,
+    k: int,
+    repeated: dict[str, int],
+    name: str,
+    block: int,
+    coarse: torch.dtype | None = None,
+) -> Ranked:
+    search = Nearest(queries, -np.inf, k, id_features.device, coarse)
+    for part in id_features.split(block):
+        search.add(part)
+    repeated[name] = search.repeated
+    return search.ranked()
 
 
-def clipn_scores(id_features: Array, queries: Array, k: int, device: str) -> Array:
-    keys = range(len(id_features))
-    images = FeatureBatch([str(key) for key in keys], id_features, pooled=id_features)
-    return KNN(k).fit(Evidence(yes=None, images=images, device=device)).score(queries)
+def topk(id_features: Tensor, queries: Array, k: int) -> Ranked:
+    cosines, rows = [], []
+    for some in torch.from_numpy(queries).to(id_features.device).split(QUERIES):
+        of_blocks = [
+            (values, index + number * OTHERS)
+            for number, block in enumerate(id_features.split(OTHERS))
+            for values, index in [(some @ block.T).topk(min(k, len(block)), dim=1)]
+        ]
+        values, index = (torch.cat(parts, dim=1) for parts in zip(*of_blocks, strict=True))
+        best, order = values.topk(k, dim=1)
+        cosines.append(best)
+        rows.append(index.gather(1, order))
+    return torch.cat(cosines).cpu().numpy(), torch.cat(rows).cpu().numpy()
 
 
-def scikit_learn(id_features: Array, queries: Array, k: int) -> Array:
-    index = NearestNeighbors(n_neighbors=k, metric="cosine", algorithm="brute", n_jobs=-1).fit(id_features)
-    return 1 - index.kneighbors(queries)[0]
+def scikit_learn(id_features: Array, queries: Array, k: int, metric: str, factor: float) -> Ranked:
+    index = NearestNeighbors(n_neighbors=k, metric=metric, algorithm="brute", n_jobs=-1).fit(id_features)
+    distances, rows = index.kneighbors(queries)
+    return 1 - factor * distances, rows
 
 
-def scikit_learn_euclidean(id_features: Array, queries: Array, k: int) -> Array:
-    index = NearestNeighbors(n_neighbors=k, metric="sqeuclidean", algorithm="brute", n_jobs=-1).fit(
-        unit_norm(id_features)
-    )
-    return 1 - index.kneighbors(unit_norm(queries))[0] / 2
-
-
-def flat_index(id_features: Array, queries: Array, k: int) -> Array:
+def flat_index(id_features: Array, queries: Array, k: int) -> Ranked:
     index = faiss.IndexFlatIP(id_features.shape[1])
-    index.add(unit_norm(id_features))
-    return index.search(unit_norm(queries), k)[0]
+    index.add(id_features)
+    return index.search(queries, k)
 
 
-def soft_maximum(cosines: NDArray[np.floating]) -> Array:
-    return TEMPERATURE * np.log(np.exp((cosines - 1) / TEMPERATURE).mean(axis=1)) + 1
+def measured(
+    ways: dict[str, Callable[[], Ranked]], rounds: int, device: str, repeated: dict[str, int]
+) -> dict[str, Figures]:
+    """Run all ways once to compare what they find, then in turns to take their times."""
+    figures: dict[str, Figures] = {}
+    expected: Ranked | None = None
+    for name, way in ways.items():
+        before = start_memory(device)
+        cosine, row = way()
+        expected = expected or (cosine, row)
+        difference = float(np.abs(cosine - expected[0]).max())
+        if difference > TOLERANCE:
+            raise RuntimeError(f"{name} found other neighbours than topk: their cosines differ by {difference:.2g}")
+        others = int((row != expected[1]).sum())
+        figures[name] = Figures([], peak_memory(device) - before, others, difference, repeated.get(name))
+        print(f"{name}: {others} of {row.size} places with another neighbour than topk's", flush=True)
+    for number in range(rounds):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            figures[name].seconds.append(time.perf_counter() - start)
+        print(f"round {number + 1} of {rounds}", flush=True)
+    return figures
 
 
-def show(seconds: dict[str, list[float]], title: str) -> None:
-    middle = {search: statistics.median(values) for search, values in seconds.items()}
-    table = Table("", "seconds, median", "lowest", "highest", "times clipn", title=title)
-    for search, values in seconds.items():
-        shown = (middle[search], min(values), max(values), middle[search] / middle["clipn"])
-        table.add_row(search, *(f"{value:.2f}" for value in shown))
-    Console(width=100).print(table)
+def start_memory(device: str) -> int:
+    if not device.startswith("cuda"):
+        return 0
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)
+
+
+def peak_memory(device: str) -> int:
+    return torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else 0
+
+
+def show(figures: dict[str, Figures], title: str) -> None:
+    heads = ("", "seconds, median", "lowest", "highest", "GPU memory, GB", "other neighbours", "cosines apart", "again")
+    rows = []
+    for name, way in figures.items():
+        seconds = [f"{f(way.seconds):.2f}" for f in (statistics.median, min, max)]
+        found = (f"{way.other_neighbours:,}", f"{way.largest_difference:.1g}")
+        again = "" if way.repeated is None else f"{way.repeated:,}"
+        rows.append((name, *seconds, f"{way.gpu_bytes / 1e9:.1f}", *found, again))
+    print(title, tables.text(heads, rows), sep="\n")
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from scipy.special import softmax
 
 from clipn import scores
 from clipn.errors import InvalidData, InvalidParams
 from clipn.features import select
+from clipn.features.crops import cropper
 from clipn.features.encode import encode_images
 from clipn.features.rows import FeatureBatch
 from clipn.models import backbone as backbones
@@ -134,11 +134,11 @@ class Detector:
         Raises:
             OutOfMemory: a batch does not fit into the device's memory.
         """
-        parts, size = [], self._batch_size
+        crop, parts, size = cropper(self.backbone), [], self._batch_size
         with devices.memory_errors(f"lower the batch size (clipn detect --batch-size), which is {size}"):
             for start in range(0, len(images), size):
-                pixels = torch.stack([self.backbone.preprocess(image) for image in images[start : start + size]])
-                parts.append(encode_images(self.backbone, pixels, patches=self._score.takes == "patches"))
+                crops = np.stack([crop(image) for image in images[start : start + size]])
+                parts.append(encode_images(self.backbone, crops, patches=self._score.takes == "patches"))
         return select.join(parts)
 
     def __call__(self, images: Sequence[Image.Image]) -> list[Detection]:

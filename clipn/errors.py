@@ -37,6 +37,10 @@ class NonFinite(ClipnError):
     """A NaN or an infinity appeared in a loss, a feature or a score."""
 
 
+class WorkerLost(ClipnError):
+    """A process that works for this one ended by itself, most often because memory ran out."""
+
+
 class OtherRun(ClipnError):
     """A checkpoint was made with other parameters, inputs or another seed."""
 

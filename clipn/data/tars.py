@@ -16,6 +16,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -39,6 +40,14 @@ class Member:
     name: str
     offset: int
     content: bytes
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the content of a file lies in a tar: its first byte and its number of bytes."""
+
+    offset: int
+    size: int
 
 
 def write(path: str | Path, samples: Iterable[tuple[str, Sample]]) -> int:
@@ -87,6 +96,18 @@ def samples(
     return group(members, str(path), *steps)
 
 
+def places(path: str | Path, *steps: Step, select: Callable[[str], bool]) -> Iterator[Any]:
+    """Yield what webdataset's pipeline makes of a tar as `samples` does, with a `Place` for each member.
+
+    Headers are read, and no contents. Members that are not selected are left out.
+
+    Raises:
+        InvalidData: as `read`, or a missing end mark.
+    """
+    headers = _headers(path, to_the_end=True)
+    return group(((name, place) for name, place, _ in headers if select(name)), str(path), *steps)
+
+
 def contents(samples: Iterable[tuple[str, dict[str, Member]]]) -> Iterator[tuple[str, Sample]]:
     """Yield samples with the contents of their members alone; a step of a pipeline."""
     for key, members in samples:
@@ -128,19 +149,33 @@ def read_members(
     Raises:
         InvalidData: a damaged tar, a member that is too large, or a missing end mark.
     """
+    for name, place, read in _headers(path, to_the_end):
+        if select is None or select(name):
+            with _damage(path):
+                content = read()
+            yield Member(name, place.offset, content)
+
+
+def _headers(path: str | Path, to_the_end: bool) -> Iterator[tuple[str, Place, Callable[[], bytes]]]:
+    """Names of a tar's files, where they lie, and what reads their contents before the next header is asked for."""
+    with _damage(path), Path(path).open("rb") as handle, tarfile.open(fileobj=handle, mode="r:") as tar:
+        while (member := tar.next()) is not None:
+            tar.members = []  # type: ignore[attr-defined]  # tarfile keeps all headers otherwise
+            if not member.isreg():
+                continue
+            check_size(f"{path}: {member.name}", member.size)
+            content = tar.extractfile(member)
+            assert content is not None  # regular members always have content
+            yield member.name, Place(member.offset_data, member.size), content.read
+        if to_the_end:
+            require_end_mark(handle, tar.offset, path)
+
+
+@contextmanager
+def _damage(path: str | Path) -> Iterator[None]:
+    """Turn the errors of reading a tar into one that names it."""
     try:
-        with Path(path).open("rb") as handle, tarfile.open(fileobj=handle, mode="r:") as tar:
-            while (member := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined]  # tarfile keeps all headers otherwise
-                if not member.isreg():
-                    continue
-                check_size(f"{path}: {member.name}", member.size)
-                if select is None or select(member.name):
-                    content = tar.extractfile(member)
-                    assert content is not None  # regular members always have content
-                    yield Member(member.name, member.offset_data, content.read())
-            if to_the_end:
-                require_end_mark(handle, tar.offset, path)
+        yield
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:  # the last one: numbers that are none
         raise InvalidData(f"{path} is a damaged tar: {error}") from error
 

@@ -19,7 +19,9 @@ from clipn import metrics, scores
 from clipn.config import BenchmarkParams
 from clipn.errors import InvalidData
 from clipn.evaluation.corruptions import Corruption
-from clipn.features import crops, select
+from clipn.features import select
+from clipn.features.encode import encode_set
+from clipn.features.inputs import read_crops
 from clipn.features.lookup import Images
 from clipn.features.rows import FeatureBatch
 from clipn.models.backbone import Backbone
@@ -178,7 +180,7 @@ class Study:
         if not corruptions:
             return
         keys, meta = list(clean.keys), self._panel.needed(images.features.meta)
-        pictures = crops.read(images, keys, self._clip, self._max_pixels)
+        pictures = read_crops(images, keys, self._clip, self._max_pixels, self._workers)
         # A GPU has memory for one batch, and towers give the patches of one batch at a time.
         alone = threading.Lock() if self._clip.device.type != "cpu" or meta.patches else nullcontext()
 
@@ -192,7 +194,7 @@ class Study:
                 ]
                 labels = None if clean.label is None else clean.label[part]
                 with alone:
-                    parts.append(crops.encode(self._clip, meta, [np.stack(changed)], keys[part], labels))
+                    parts.append(encode_set(self._clip, meta, [np.stack(changed)], keys[part], labels))
             return select.join(parts)
 
         with threads.pool(min(self._workers, len(corruptions))) as pool:

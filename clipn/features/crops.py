@@ -1,66 +1,102 @@
-"""Images as a tower sees them, before colours are normalised: 8 bit, and of the size that it takes.
+"""The preprocessing of a tower in two halves: images become 8-bit crops of its size, and crops its input.
 
-Changes to an image are made here, so that they mean the same whatever its original size was, and so
-that what is scored is a picture that can be saved.
+The first half is work for the CPU, and its results are small: they travel between processes and to a GPU.
+The second half is arithmetic on whole batches, on the device of the tower. Changes to an image are made
+in between, so that they mean the same whatever its original size was, and so that what is scored is a
+picture that can be saved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import open_clip
 import torch
 from numpy.typing import NDArray
-from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.transform import MaybeToTensor
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms import Compose, Normalize
 
-from clipn.features import select
-from clipn.features.encode import encode_images
-from clipn.features.lookup import Images
-from clipn.features.rows import FeatureBatch, FeatureMeta
+from clipn.data import images
+from clipn.features.views import squash, view
 from clipn.models.backbone import Backbone
 
 Crops = NDArray[np.uint8]
 """RGB pictures [N, H, W, 3] of the size that a tower takes."""
 
 
-def cropper(clip: Backbone) -> Callable[[Image.Image], Crops]:
-    """Return what resizes and crops an image as `clip.preprocess` does, to [H, W, 3]; a crop stays what it is."""
-    config = {**open_clip.get_model_preprocess_cfg(clip.model), "mean": (0.0,) * 3, "std": (1.0,) * 3}
-    transform = image_transform_v2(PreprocessCfg(**config), is_train=False)
+@dataclass(frozen=True)
+class Cropper:
+    """The first half of an open_clip transform: resizes and crops an image to [H, W, 3]; a crop stays what it is."""
 
-    def crop(image: Image.Image) -> Crops:
-        return (255 * transform(image).permute(1, 2, 0).numpy()).round().astype(np.uint8)
+    steps: Compose
 
-    return crop
+    def __call__(self, image: Image.Image) -> Crops:
+        return np.asarray(self.steps(image))
 
 
-def pixels(crops: Crops) -> Tensor:
-    """Crops [N, H, W, 3] as colours from 0 to 1, [N, 3, H, W], channels last in memory."""
-    return torch.from_numpy(crops).float().div(255).movedim(-1, 1)
+@dataclass(frozen=True)
+class Decoder:
+    """Makes the crops of which a shard holds features. It knows no tower and can go to another process.
+
+    Attributes:
+        centre: what makes the centre crop.
+        whole: what resizes a random crop.
+        views: number of random crops.
+        view_scale: smallest and largest share of the image's area that one shows; None without views.
+        max_pixels: larger images are refused.
+    """
+
+    centre: Cropper
+    whole: Cropper
+    views: int
+    view_scale: tuple[float, float] | None
+    max_pixels: int
+
+    def __call__(self, key: str, data: bytes) -> Crops:
+        """Return the centre crop and then the views of an encoded image, [1 + V, H, W, 3].
+
+        Raises:
+            InvalidData: it cannot be decoded, as `clipn.data.images.decode` says.
+        """
+        image = images.decode(data, self.max_pixels)
+        scale = self.view_scale
+        views = [view(image, key, number, scale, self.whole) for number in range(self.views)] if scale else []
+        return np.stack([self.centre(image), *views])
+
+
+def cropper(clip: Backbone) -> Cropper:
+    """Return the first half of `clip.preprocess`."""
+    return _halves(clip.preprocess)[0]
+
+
+def decoder(clip: Backbone, max_pixels: int, views: int = 0, view_scale: tuple[float, float] | None = None) -> Decoder:
+    """Return what makes the crops of an encoded image for a tower; `Decoder` says what the arguments are."""
+    whole, _ = _halves(squash(clip.model))
+    return Decoder(cropper(clip), whole, views, view_scale, max_pixels)
+
+
+def colours(crops: Tensor) -> Tensor:
+    """Return crops [N, H, W, 3] of 8 bits as colours from 0 to 1, [N, 3, H, W], channels last in memory."""
+    return crops.float().div_(255).movedim(-1, 1)
 
 
 def normaliser(clip: Backbone) -> Callable[[Tensor], Tensor]:
     """Return the rest of `clip.preprocess`, differentiable: colours from 0 to 1, [N, 3, H, W] → input of the tower."""
-    config = open_clip.get_model_preprocess_cfg(clip.model)
-    mean, std = (torch.tensor(config[key], device=clip.device).view(-1, 1, 1) for key in ("mean", "std"))
-    return lambda colours: (colours - mean) / std
+    _, normalize = _halves(clip.preprocess)
+    mean, std = tuple(normalize.mean), tuple(normalize.std)
 
+    def normalise(pixels: Tensor) -> Tensor:
+        # By rows of the image, since a CPU would need twice the time for operations on three numbers each.
+        rows = pixels.movedim(1, -1).flatten(-2)
+        means, stds = (_row(values, pixels.shape[-1], pixels.device) for values in (mean, std))
+        return (rows - means).div_(stds).unflatten(-1, (-1, len(mean))).movedim(-1, 1)
 
-def read(images: Images, keys: Sequence[str], clip: Backbone, max_pixels: int) -> Crops:
-    """Return the crops of some images [N, H, W, 3], in the order of `keys`, which may repeat.
-
-    Raises:
-        MissingInput, InvalidData: as `Images.entries` and `Images.decoded`.
-    """
-    crop = cropper(clip)
-    decoded = images.decoded(images.entries(set(keys)).values(), max_pixels)
-    crops = {key: crop(image) for key, image in decoded}
-    return np.stack([crops[key] for key in keys])
+    return normalise
 
 
 def batches(crops: Crops, size: int) -> Iterator[Crops]:
@@ -68,30 +104,17 @@ def batches(crops: Crops, size: int) -> Iterator[Crops]:
     return (crops[start : start + size] for start in range(0, len(crops), size))
 
 
-def encode(
-    clip: Backbone, meta: FeatureMeta, parts: Iterable[Crops], keys: Sequence[str], labels: NDArray[np.int32] | None
-) -> FeatureBatch:
-    """Evaluation features of crops, rounded to float16 as those of a store are.
-
-    Args:
-        clip: the backbone.
-        meta: which features; that of a store of the same set.
-        parts: one batch of the tower after the other.
-        keys: of all N images.
-        labels: their classes [N], -1 without; None if none has one.
-    """
-    normalise, encoded, done = normaliser(clip), list[FeatureBatch](), 0
-    for part in parts:
-        rows = slice(done, done + len(part))
-        features = encode_images(clip, normalise(pixels(part).to(clip.device)), patches=meta.patches > 0)
-        classes = np.full(len(part), -1, np.int32) if labels is None else labels[rows]
-        encoded.append(replace(_stored(features), keys=keys[rows], label=classes))
-        done += len(part)
-    return select.join(encoded)
+def _halves(transform: Callable[[Image.Image], Tensor]) -> tuple[Cropper, Normalize]:
+    """An open_clip transform of evaluation images, cut where an image becomes a tensor."""
+    steps: list[Any] = transform.transforms  # type: ignore[attr-defined]
+    *resize, to_tensor, normalize = steps
+    assert isinstance(to_tensor, MaybeToTensor)
+    assert isinstance(normalize, Normalize)
+    return Cropper(Compose(resize)), normalize
 
 
-def _stored(batch: FeatureBatch) -> FeatureBatch:
-    def rounded(values: NDArray[np.floating] | None) -> Any:
-        return None if values is None else values.astype(np.float16)
-
-    return FeatureBatch(batch.keys, rounded(batch.image), pooled=rounded(batch.pooled), patches=rounded(batch.patches))
+@lru_cache
+def _row(values: tuple[float, ...], width: int, device: torch.device) -> Tensor:
+    """One value a channel, repeated for a row of pixels. A GPU would wait for its batch if each brought its own."""
+    with torch.inference_mode(False):  # the attack needs gradients, whoever asked first
+        return torch.tensor(values, dtype=torch.float32, device=device).repeat(width)

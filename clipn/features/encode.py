@@ -1,8 +1,10 @@
-"""Features of batches: preprocessed images and token ids through the frozen towers."""
+"""Features of batches: crops and token ids through the frozen towers. Colours are normalised on their device."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clipn.features import select
+from clipn.features.crops import Crops, colours, normaliser
 from clipn.features.inputs import Inputs
 from clipn.features.rows import FeatureBatch, FeatureMeta
 from clipn.features.tokens import TokenLists
@@ -22,9 +26,9 @@ TEXT_BATCH = 1024
 
 def encode(inputs: Inputs, backbone: Backbone, meta: FeatureMeta) -> Callable[[], FeatureBatch]:
     """Give a batch to the towers and return a function that waits for the rows. A GPU computes in the meantime."""
-    crops = inputs.pixels.shape[1]
+    crops = inputs.crops.shape[1]
     with torch.inference_mode():
-        encoded = _tower(backbone, inputs.pixels.flatten(0, 1), patches=meta.patches > 0)
+        encoded = _tower(backbone, inputs.crops.flatten(0, 1), patches=meta.patches > 0)
         fetch_image = _fetch(F.normalize(encoded.projected, dim=-1))
         fetch_text = None if inputs.tokens is None else _fetch(_text_features(backbone.text, inputs.tokens))
         fetch_pooled = _fetch(encoded.pooled) if encoded.pooled is not None and meta.pooled else None
@@ -49,14 +53,36 @@ def encode(inputs: Inputs, backbone: Backbone, meta: FeatureMeta) -> Callable[[]
     return rows
 
 
-def encode_images(backbone: Backbone, pixels: Tensor, patches: bool = False) -> FeatureBatch:
-    """Return evaluation features of preprocessed images [N, 3, H, W], in float32; a GPU computes in bfloat16."""
+def encode_images(backbone: Backbone, crops: Crops, patches: bool = False) -> FeatureBatch:
+    """Return evaluation features of crops [N, H, W, 3], in float32; a GPU computes in bfloat16."""
     with torch.inference_mode():
-        encoded = _tower(backbone, pixels, patches)
+        encoded = _tower(backbone, torch.from_numpy(crops), patches)
         image = F.normalize(encoded.projected, dim=-1).cpu().numpy()
         of_patches = None if encoded.patches is None else F.normalize(encoded.patches, dim=-1).cpu().numpy()
     pooled = None if encoded.pooled is None else encoded.pooled.cpu().numpy()
     return FeatureBatch([str(i) for i in range(len(image))], image, pooled=pooled, patches=of_patches)
+
+
+def encode_set(
+    backbone: Backbone, meta: FeatureMeta, parts: Iterable[Crops], keys: Sequence[str], labels: NDArray[np.int32] | None
+) -> FeatureBatch:
+    """Return evaluation features of the crops of N images, rounded to float16 as those of a store are.
+
+    Args:
+        backbone: the towers.
+        meta: which features; that of a store of the same set.
+        parts: one batch of the tower after the other.
+        keys: of all images.
+        labels: their classes [N], -1 without; None if none has one.
+    """
+    encoded, done = list[FeatureBatch](), 0
+    for part in parts:
+        rows = slice(done, done + len(part))
+        features = encode_images(backbone, part, patches=meta.patches > 0)
+        classes = np.full(len(part), -1, np.int32) if labels is None else labels[rows]
+        encoded.append(replace(_stored(features), keys=keys[rows], label=classes))
+        done += len(part)
+    return select.join(encoded)
 
 
 def encode_texts(encode: Callable[[Tensor], Tensor], tokens: Tensor) -> NDArray[np.float32]:
@@ -65,14 +91,21 @@ def encode_texts(encode: Callable[[Tensor], Tensor], tokens: Tensor) -> NDArray[
         return _text_features(encode, tokens).cpu().numpy()
 
 
-def _tower(backbone: Backbone, pixels: Tensor, patches: bool = False) -> Encoded:
-    """What the image tower gives, in float32."""
+def _tower(backbone: Backbone, crops: Tensor, patches: bool = False) -> Encoded:
+    """What the image tower gives for crops of 8 bits, in float32."""
     on_gpu = backbone.device.type == "cuda"
-    inputs = pixels.to(backbone.device, non_blocking=on_gpu).to(memory_format=torch.channels_last)
+    inputs = normaliser(backbone)(colours(crops.to(backbone.device, non_blocking=on_gpu)))
     with torch.autocast("cuda", torch.bfloat16, enabled=on_gpu):
         encoded = image_tower.encode(backbone.model, inputs, patches)
     pooled, of_patches = (None if part is None else part.float() for part in (encoded.pooled, encoded.patches))
     return Encoded(encoded.projected.float(), pooled, of_patches)
+
+
+def _stored(batch: FeatureBatch) -> FeatureBatch:
+    def rounded(values: NDArray[np.floating] | None) -> Any:
+        return None if values is None else values.astype(np.float16)
+
+    return FeatureBatch(batch.keys, rounded(batch.image), pooled=rounded(batch.pooled), patches=rounded(batch.patches))
 
 
 def _text_features(encode: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -130,21 +130,32 @@ def encode_shard(
     params: FeaturesParams,
     *,
     workers: int = 1,
+    loader: Loader | None = None,
     progress: Progress = silent,
 ) -> ShardReport:
     """Make one feature shard, unless a whole one of the same source is already there.
 
-    Reading, decoding (in `workers` threads), tower and writing work at the same time on different
+    Reading, decoding (by `workers` threads or processes), tower and writing work at the same time on different
     batches. On a CPU the tower has `workers` batches at once, each in one thread, so that the shard's
     bytes do not depend on the number of threads. The seconds of the report are those that each was busy,
     over all its threads, and those that the tower waited. With views, an image is decoded once, and a
     batch of the tower holds `params.batch_size` crops, not images.
+
+    Args:
+        task: the tar, its images and the shard.
+        backbone: the towers.
+        meta: what the features are.
+        params: size of a batch, and which images are refused.
+        workers: number of threads or processes that decode, and of threads of a tower on a CPU.
+        loader: of these features, which the caller keeps for several shards; None for one of this shard alone.
+        progress: called with the images done and in all.
 
     Raises:
         InvalidData: the tar is damaged, lacks images that the manifest lists, holds other images than
             the manifest says, or too large a share of them cannot be read.
         NonFinite: a feature is NaN or infinite.
         OutOfMemory: a batch does not fit into the device's memory.
+        WorkerLost: a process that decodes ended by itself.
     """
     mark = task.out.with_suffix(".source")
     source = task.source(meta)
@@ -152,7 +163,6 @@ def encode_shard(
         return ShardReport(rows=pq.read_metadata(task.out).num_rows, reused=True)
 
     phases = Phases()
-    loader = Loader(backbone, meta, params, workers=workers, phases=phases)
     rows = unreadable = 0
     # On a CPU one thread computes a batch: how many threads share one operation decides how its sums are rounded. MKL's
     # number is that of the whole process, and the loader puts back the one here while the towers are still at work.
@@ -162,7 +172,8 @@ def encode_shard(
         threads.torch_threads(1),
         write_shard(task.out, meta) as writer,
         ThreadPoolExecutor(1) as writing,
-        closing(loader.batches(verified.read(task.tar, task.entries))) as batches,
+        nullcontext(loader) if loader else closing(Loader(backbone, meta, params, workers=workers)) as images,
+        closing(images.batches(verified.locate(task.tar, task.entries), phases)) as batches,
         threads.pool(towers, torch_threads_each=1) as tower,
     ):
 

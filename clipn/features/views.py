@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import open_clip
@@ -17,6 +18,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from clipn.utils.sampling import stream
+
+Pixels = TypeVar("Pixels")
 
 RATIO = (3 / 4, 4 / 3)
 """Narrowest and widest crop, width over height."""
@@ -63,8 +66,8 @@ def squash(model: nn.Module) -> Callable[[Image.Image], Tensor]:
 
 
 def view(
-    image: Image.Image, key: str, number: int, scale: tuple[float, float], preprocess: Callable[[Image.Image], Tensor]
-) -> Tensor:
+    image: Image.Image, key: str, number: int, scale: tuple[float, float], preprocess: Callable[[Image.Image], Pixels]
+) -> Pixels:
     """Return one random view of an image.
 
     Args:
@@ -72,9 +75,9 @@ def view(
         key: of the image, in its set.
         number: which view.
         scale: smallest and largest share of the image's area.
-        preprocess: as `squash` returns.
+        preprocess: what is done with the crop, such as what `squash` returns.
 
     Returns:
-        [3, H, W], as the model takes it.
+        what `preprocess` returns.
     """
     return preprocess(image.crop(crop_box(*image.size, scale, stream(key, number))))

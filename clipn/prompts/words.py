@@ -7,7 +7,8 @@ released code. Of words with one meaning only the first is taken, as in the list
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from torch import Tensor
 
 from clipn.errors import BackboneMismatch, InvalidData, MissingInput, NonFinite
 from clipn.features.encode import encode_texts
@@ -22,10 +24,11 @@ from clipn.features.rows import METADATA_KEY
 from clipn.models.backbone import Backbone
 from clipn.prompts.wordnet import Lexicon
 from clipn.scores.word_features import WordFeatures
-from clipn.utils.arrays import unit_norm
+from clipn.utils.arrays import Array, unit_norm
 from clipn.utils.files import atomic_path
 from clipn.utils.progress import Phases, Progress, silent
 from clipn.utils.sampling import evenly
+from clipn.utils.threads import prefetch
 
 FILE = "words.parquet"
 BATCH = 8192
@@ -114,20 +117,27 @@ def encode(
         entries: what `choose` gives.
         backbone: its text tower is used, on its device.
         progress: called with sentences done and in all.
-        phases: where the seconds of `tokenize` and `tower` are counted.
+        phases: where the seconds of `tokenize` and `tower` are counted; they overlap.
 
     Raises:
         NonFinite: a feature is NaN or infinite.
     """
-    phases = phases or Phases()
+    times = phases or Phases()
     texts = [sentence.format(entry.text) for entry in entries for sentence in SENTENCES[entry.kind]]
-    parts = []
-    for start in range(0, len(texts), BATCH):
-        with phases("tokenize"):
-            tokens = backbone.tokenize(texts[start : start + BATCH])
-        with phases("tower"):
-            parts.append(encode_texts(backbone.text, tokens))
-        progress(min(start + BATCH, len(texts)), len(texts))
+
+    def tokenized() -> Iterator[Tensor]:
+        for start in range(0, len(texts), BATCH):
+            with times("tokenize"):
+                tokens = backbone.tokenize(texts[start : start + BATCH])
+            yield tokens
+
+    parts: list[Array] = []
+    # While a GPU encodes, this thread only waits, so another one makes the next token ids in the meantime.
+    with closing(prefetch(tokenized(), depth=1)) as batches:
+        for tokens in batches:
+            with times("tower"):
+                parts.append(encode_texts(backbone.text, tokens))
+            progress(min(len(parts) * BATCH, len(texts)), len(texts))
     counts = np.array([len(SENTENCES[entry.kind]) for entry in entries])
     # Rows of one entry lie together, so sums over runs of rows are its sums.
     sums = np.add.reduceat(np.concatenate(parts), np.cumsum(counts) - counts)

@@ -13,8 +13,8 @@ from clipn.scores.base import Evidence, Kind
 from clipn.utils.arrays import Array, unit_norm
 
 TEMPERATURE = 0.02
-CPU_BLOCK, GPU_BLOCK = 1024, 16_384
-"""ID images that are compared at a time: few enough for a processor's cache, or many for few steps of a GPU."""
+CPU_BLOCK = 1024
+"""ID images that a CPU compares at a time: few enough for its cache. A GPU takes all, which the search divides."""
 
 
 class _Neighbours:
@@ -65,7 +65,8 @@ class _Neighbours:
         search = Nearest(
             unit_norm(images, keep_zeros=True), -np.inf, min(self.k, len(self._id_features)), self._id_features.device
         )
-        for block in self._id_features.split(CPU_BLOCK if self._id_features.device.type == "cpu" else GPU_BLOCK):
+        on_cpu = self._id_features.device.type == "cpu"
+        for block in self._id_features.split(CPU_BLOCK if on_cpu else len(self._id_features)):
             search.add(block)
         return search.ranked()
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
-import numpy as np
-
 from clipn.scores.base import Evidence
 from clipn.scores.probe import ProbeMSP
 
@@ -25,12 +23,14 @@ class PLP(ProbeMSP):
     needs: ClassVar[frozenset[str]] = frozenset({"images", "yes"})
 
     def fit(self, evidence: Evidence) -> Self:
+        import torch
+
         from clipn.scores import linear_probe
 
         assert evidence.yes is not None  # `needs` says so, and `scores.fit` checks it
-        images = evidence.fit_features("image")
-        blocks = (images[start : start + BLOCK] for start in range(0, len(images), BLOCK))
-        pseudo = np.concatenate([(block @ evidence.yes.T).argmax(axis=1) for block in blocks])
+        yes = torch.from_numpy(evidence.yes).to(evidence.device)
+        blocks = torch.from_numpy(evidence.fit_features("image")).split(BLOCK)
+        pseudo = torch.cat([(block.to(yes.device) @ yes.T).argmax(dim=1) for block in blocks]).cpu().numpy()
         features = evidence.fit_features(self.takes)
         self.probe = linear_probe.train(features, pseudo, len(evidence.yes), device=evidence.device)
         return self

@@ -30,8 +30,12 @@ class Phases:
         try:
             yield
         finally:
-            with self._lock:
-                self._seconds[name] += time.perf_counter() - start
+            self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Add seconds that were measured elsewhere to a phase."""
+        with self._lock:
+            self._seconds[name] += seconds
 
     def seconds(self) -> dict[str, float]:
         """Return phase → seconds, rounded to milliseconds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from clipn.config import FeaturesParams
 from clipn.errors import ClipnError
 from clipn.features import store
+from clipn.features.inputs import Loader
 from clipn.features.shards import ShardReport, ShardTask
 from clipn.features.store import FeatureMeta
 from clipn.models import backbone
@@ -25,9 +27,11 @@ from flows.runtime import machine
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=2, persist_result=False)
-def encode(name: str, shard: ShardTask, clip: Backbone, meta: FeatureMeta, params: FeaturesParams) -> Any:
+def encode(
+    name: str, shard: ShardTask, clip: Backbone, meta: FeatureMeta, params: FeaturesParams, loader: Loader
+) -> Any:
     """Make one feature shard."""
-    return encode_one(name, shard, clip, meta, params, machine.workers())
+    return encode_one(name, shard, clip, meta, params, machine.workers(), loader)
 
 
 def load(folder: Path) -> Backbone:
@@ -86,11 +90,12 @@ def encode_all(
 def _one_by_one(
     shards: Sequence[ShardTask], clip: Backbone, meta: FeatureMeta, params: FeaturesParams
 ) -> list[ShardReport]:
-    """A shard's tower already uses the whole machine or GPU."""
+    """A shard's tower already uses the whole machine or GPU. Processes that decode are kept for all shards."""
     reports: list[ShardReport] = []
-    for shard in shards:
-        state = encode(shard.out.stem, shard, clip, meta, params, return_state=True)
-        if state.is_failed():
-            raise ClipnError(str(state.message))
-        reports.append(state.result())
+    with closing(Loader(clip, meta, params, workers=machine.workers())) as loader:
+        for shard in shards:
+            state = encode(shard.out.stem, shard, clip, meta, params, loader, return_state=True)
+            if state.is_failed():
+                raise ClipnError(str(state.message))
+            reports.append(state.result())
     return reports

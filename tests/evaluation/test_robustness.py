@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from clipn import scores
@@ -70,7 +69,7 @@ def expected(clip: Backbone, of_id: Corruption | None, of_ood: Corruption | None
 
     def features(name: str) -> np.ndarray:
         images = pixels(clip, name, of_id if name == "known" else of_ood)
-        found = encode_images(clip, torch.stack([clip.preprocess(image) for image in images]))
+        found = encode_images(clip, np.stack([crops.cropper(clip)(image) for image in images]))
         return unit_norm(found.image.astype(np.float16))  # as they come from a store
 
     def value(method: str, seed: int | None) -> float:

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from clipn.data import images
+from clipn.data.manifest import Entry
 from clipn.features import encode
-from clipn.features.encode import encode_images, encode_texts
-from clipn.features.inputs import Inputs
+from clipn.features.crops import Crops, batches, cropper
+from clipn.features.encode import encode_images, encode_set, encode_texts
+from clipn.features.inputs import Inputs, read_crops
 from clipn.features.shards import describe
 from clipn.models import image_tower
 from clipn.models.backbone import Backbone
 from clipn.utils.arrays import unit_norm
-from tests.features.test_inputs import samples
 from tests.features.test_shards import PARAMS, clip, png
+from tests.small_sets import PARAMS as SMALL
+from tests.small_sets import picture, write_set
 
 __all__ = ["clip"]  # the fixture
 
 
-def pixels_of(clip: Backbone, count: int) -> torch.Tensor:
-    return torch.stack([clip.preprocess(images.decode(png(i), 10_000)) for i in range(count)])
+def crops_of(clip: Backbone, count: int) -> Crops:
+    return np.stack([cropper(clip)(images.decode(png(i), 10_000)) for i in range(count)])
 
 
 def test_images_without_a_store_have_the_towers_features(clip: Backbone) -> None:
-    pixels = pixels_of(clip, 3)
-    batch = encode_images(clip, pixels, patches=True)
+    pixels = torch.stack([clip.preprocess(images.decode(png(i), 10_000)) for i in range(3)])
+    batch = encode_images(clip, crops_of(clip, 3), patches=True)
     expected = image_tower.encode(clip.model, pixels, patches=True)
     assert list(batch.keys) == ["0", "1", "2"]
     assert batch.image.dtype == np.float32
@@ -38,7 +43,7 @@ def test_images_without_a_store_have_the_towers_features(clip: Backbone) -> None
     np.testing.assert_allclose(batch.pooled, expected.pooled.detach(), atol=1e-5)
     assert batch.patches is not None
     np.testing.assert_allclose(np.linalg.norm(batch.patches, axis=-1), 1, atol=1e-5)
-    assert encode_images(clip, pixels).patches is None
+    assert encode_images(clip, crops_of(clip, 3)).patches is None
 
 
 def test_texts_are_encoded_in_parts_and_stay_in_order(clip: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,8 +61,8 @@ def test_texts_are_encoded_in_parts_and_stay_in_order(clip: Backbone, monkeypatc
 
 
 def test_a_batch_keeps_keys_labels_and_tokens(clip: Backbone) -> None:
-    entries = [entry for entry, _ in samples(2)]
-    pixels = pixels_of(clip, 2)[:, None]
+    entries = [Entry(f"{i:04d}", f"{i}.png") for i in range(2)]
+    pixels = torch.from_numpy(crops_of(clip, 2))[:, None]
     evaluation = encode.encode(Inputs(entries, pixels, None, 0), clip, describe(clip, PARAMS, "evaluation"))()
     assert evaluation.label is not None
     assert (list(evaluation.keys), evaluation.label.tolist()) == (["0000", "0001"], [-1, -1])
@@ -68,3 +73,20 @@ def test_a_batch_keeps_keys_labels_and_tokens(clip: Backbone) -> None:
     assert training.text is not None
     np.testing.assert_allclose(unit_norm(training.text), clip.text(tokens).numpy(), atol=1e-5)
     assert training.views is None
+
+
+def test_features_of_crops_are_those_of_the_store(clip: Backbone, tmp_path: Path) -> None:
+    given = write_set(tmp_path / "set", clip, [picture(i) for i in range(5)], ("even", "odd"))
+    stored = given.features.load()
+    found = read_crops(given, stored.keys, clip, SMALL.max_pixels)
+    encoded = encode_set(clip, given.features.meta, batches(found, 2), stored.keys, stored.label)
+    assert encoded.keys == stored.keys
+    assert encoded.image.dtype == np.float16
+    np.testing.assert_allclose(encoded.image, stored.image, atol=1e-3)
+    assert encoded.pooled is not None
+    np.testing.assert_allclose(encoded.pooled, stored.pooled, atol=2e-3)
+    assert encoded.label is not None
+    assert encoded.label.tolist() == [0, 1, 0, 1, 0]
+    unlabelled = encode_set(clip, given.features.meta, [found], stored.keys, None)
+    assert unlabelled.label is not None
+    assert unlabelled.label.tolist() == [-1] * 5

@@ -13,8 +13,8 @@ from PIL import Image
 
 from clipn.data import tars
 from clipn.errors import InvalidData
-from clipn.features import crops
 from clipn.features.crops import Crops
+from clipn.features.inputs import read_crops
 from clipn.features.lookup import Images
 from clipn.models.backbone import Backbone
 from clipn.utils import contact_sheet
@@ -75,13 +75,13 @@ def read(
         MissingInput, InvalidData: as `clipn.features.lookup.Images.entries` and `Images.decoded`.
     """
     of_set = {
-        name: crops.read(images, [pair.key for pair in pairs if pair.set == name], clip, max_pixels)
+        name: read_crops(images, [pair.key for pair in pairs if pair.set == name], clip, max_pixels)
         for name, images in ood.items()
         if any(pair.set == name for pair in pairs)
     }
     rest = {name: iter(pictures) for name, pictures in of_set.items()}
     starts = np.stack([next(rest[pair.set]) for pair in pairs])
-    return starts, crops.read(targets, [pair.target for pair in pairs], clip, max_pixels)
+    return starts, read_crops(targets, [pair.target for pair in pairs], clip, max_pixels)
 
 
 def write(folder: Path, kind: str, pairs: Sequence[Pair], starts: Crops, moved: Crops, targets: Crops) -> None:

@@ -109,7 +109,9 @@ def move(
             if stopped.is_set():
                 raise CancelledError
 
-        pictures, goals = (crops.pixels(of_all[part]).to(clip.device) for of_all in (starts, targets))
+        pictures, goals = (
+            crops.colours(torch.from_numpy(of_all[part]).to(clip.device)) for of_all in (starts, targets)
+        )
         with torch.no_grad():
             goals = features(goals)
         change = _search(features, pictures, goals, _start(pictures, names[part], params), weight, params, after_step)

@@ -14,6 +14,7 @@ from clipn.evaluation.attack.compare import Moved
 from clipn.evaluation.attack.pairs import Pair
 from clipn.features import crops, select
 from clipn.features.crops import Crops
+from clipn.features.encode import encode_set
 from clipn.features.lookup import Images
 from clipn.models.backbone import Backbone
 from clipn.scores.panel import BySeed, Panel, kinds_of
@@ -105,7 +106,7 @@ def run(
         parts = crops.batches(pictures[kind], params.batch_size)
         return Moved(
             weight=kinds[kind],
-            features=crops.encode(clip, panel.needed(id_store.meta), parts, names, before.label),
+            features=encode_set(clip, panel.needed(id_store.meta), parts, names, before.label),
             change=compare.change(starts, pictures[kind]),
             amplification=attack_pairs.amplification(starts, pictures[kind]),
         )

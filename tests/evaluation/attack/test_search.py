@@ -48,7 +48,7 @@ def cosines(clip: Backbone, a: Crops, b: Crops) -> NDArray[np.float32]:
         )
     with torch.no_grad():
         for part in (a, b):
-            clip.model.encode_image(crops.normaliser(clip)(crops.pixels(part)))
+            clip.model.encode_image(crops.normaliser(clip)(crops.colours(torch.from_numpy(part))))
     hook.remove()
     return F.cosine_similarity(*seen).numpy()
 

@@ -18,6 +18,7 @@ from clipn.data import tars
 from clipn.data.manifest import Entry
 from clipn.evaluation.attack import study
 from clipn.evaluation.attack.study import Attacked
+from clipn.features.crops import cropper
 from clipn.features.encode import encode
 from clipn.features.inputs import Inputs
 from clipn.features.lookup import Images
@@ -108,8 +109,10 @@ def test_the_files_hold_what_was_scored(clip: Backbone, sets: dict[str, Images],
 
 def encoded(clip: Backbone, files: list[bytes], takes: Kind) -> np.ndarray:
     """Saved pictures through the ordinary path of images."""
-    pixels = torch.stack([clip.preprocess(Image.open(io.BytesIO(data))) for data in files])[:, None]
-    inputs = Inputs([Entry(str(i), "") for i in range(len(files))], pixels, None, unreadable=0)
+    pictures = np.stack([cropper(clip)(Image.open(io.BytesIO(data))) for data in files])
+    inputs = Inputs(
+        [Entry(str(i), "") for i in range(len(files))], torch.from_numpy(pictures)[:, None], None, unreadable=0
+    )
     found = encode(inputs, clip, describe(clip, PARAMS, "evaluation"))()
     assert found.pooled is not None
     stored = replace(found, image=found.image.astype(np.float16), pooled=found.pooled.astype(np.float16))

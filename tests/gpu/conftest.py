@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from clipn.config.training import CheckParams, TrainParams
+from clipn.features.crops import Crops, colours, normaliser
 from clipn.features.encode import encode_images
 from clipn.features.store import FeatureStore
 from clipn.models import backbone, image_tower
@@ -122,10 +123,10 @@ def store(tmp_path_factory: pytest.TempPathFactory, clip_folder: Path) -> Featur
     return FeatureStore.open(write_pairs(folder, (500, 300), dim=SMALL["embed_dim"], backbone=made_by))
 
 
-def pixels(count: int) -> Tensor:
-    """Return preprocessed images [N, 3, H, W]."""
+def crops(count: int) -> Crops:
+    """Return images as they travel to a device [N, H, W, 3]."""
     side = SMALL["vision_cfg"]["image_size"]
-    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(0))
+    return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
 
 
 def captions(count: int) -> Tensor:
@@ -137,13 +138,14 @@ def captions(count: int) -> Tensor:
     return tokens
 
 
-def image_features(clip: Backbone, images: Tensor) -> Tensor:
+def image_features(clip: Backbone, images: Crops) -> Tensor:
     """Return unit-norm image features on the CPU, in float32 arithmetic on every device."""
     with torch.inference_mode():
-        return torch.nn.functional.normalize(image_tower.encode(clip.model, images.to(clip.device)).projected).cpu()
+        inputs = normaliser(clip)(colours(torch.from_numpy(images).to(clip.device)))
+        return torch.nn.functional.normalize(image_tower.encode(clip.model, inputs).projected).cpu()
 
 
-def stored_image_features(clip: Backbone, images: Tensor) -> Tensor:
+def stored_image_features(clip: Backbone, images: Crops) -> Tensor:
     """Return image features as the pipeline makes them, which is in bfloat16 on a GPU."""
     return torch.from_numpy(encode_images(clip, images).image)
 

@@ -7,9 +7,9 @@ import torch
 from clipn.models.backbone import Backbone
 from tests.gpu.conftest import (
     captions,
+    crops,
     gradients,
     image_features,
-    pixels,
     relative_error,
     stored_image_features,
     text_features,
@@ -19,12 +19,12 @@ Clips = tuple[Backbone, Backbone]
 
 
 def test_image_features_in_float32(clips: Clips) -> None:
-    expected, features = (image_features(clip, pixels(48)) for clip in clips)
+    expected, features = (image_features(clip, crops(48)) for clip in clips)
     torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_image_features_as_they_are_stored(clips: Clips) -> None:
-    expected, features = (stored_image_features(clip, pixels(48)) for clip in clips)
+    expected, features = (stored_image_features(clip, crops(48)) for clip in clips)
     assert relative_error(features, expected) <= 2e-2
 
 

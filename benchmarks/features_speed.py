@@ -33,6 +33,7 @@ import argparse
 import hashlib
 import io
 import math
+import os
 import statistics
 import tempfile
 import time
@@ -76,7 +77,7 @@ def main() -> None:
     parser.add_argument("--tar", type=Path, help="images of your own: a tar of files, in folders or not")
     parser.add_argument("--images", type=int, default=1024, help="at most")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--workers", type=int, default=torch.get_num_threads())
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the figures there too")

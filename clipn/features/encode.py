@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,12 +14,14 @@ from torch import Tensor
 
 from clipn.features import select
 from clipn.features.crops import Crops, colours, normaliser
-from clipn.features.inputs import Inputs
 from clipn.features.rows import FeatureBatch, FeatureMeta
 from clipn.features.tokens import TokenLists
 from clipn.models import image_tower
 from clipn.models.backbone import Backbone
 from clipn.models.image_tower import Encoded
+
+if TYPE_CHECKING:  # a stage that encodes texts alone does not depend on what reads images
+    from clipn.features.inputs import Inputs
 
 TEXT_BATCH = 1024
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clipn.data.manifest import Entry
 from clipn.features import select
 from clipn.features.crops import Crops, colours, normaliser
-from clipn.features.inputs import Inputs
 from clipn.features.rows import FeatureBatch, FeatureMeta
 from clipn.features.tokens import TokenLists
 from clipn.models import image_tower
@@ -22,6 +22,23 @@ from clipn.models.backbone import Backbone
 from clipn.models.image_tower import Encoded
 
 TEXT_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the tower takes at once.
+
+    Attributes:
+        entries: the manifest's rows of N images that could be read.
+        crops: their centre crop and then V random views, uint8 [N, 1 + V, H, W, 3].
+        tokens: ids of their captions [N, L]; None for evaluation features.
+        unreadable: how many images of the batch could not be read.
+    """
+
+    entries: Sequence[Entry]
+    crops: Tensor
+    tokens: Tensor | None
+    unreadable: int
 
 
 def encode(inputs: Inputs, backbone: Backbone, meta: FeatureMeta) -> Callable[[], FeatureBatch]:

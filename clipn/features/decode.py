@@ -110,10 +110,10 @@ class Processes:
         """Yield what becomes of jobs, as `in_threads` does. If it does not come to its end, the processes end.
 
         Raises:
-            InvalidData: as `decode`.
+            InvalidData: as `decode`; and whatever `jobs` raises.
             WorkerLost: a process ended by itself.
         """
-        self._jobs.current = jobs
+        self._jobs.current, self._jobs.error = jobs, None
         self._loader = self._loader or self._start()
         complete, results = False, iter(self._loader)
         try:
@@ -121,6 +121,8 @@ class Processes:
                 if isinstance(result, ClipnError):
                     raise result
                 yield result
+            if self._jobs.error is not None:
+                raise self._jobs.error
             complete = True
         finally:
             if not complete:
@@ -165,12 +167,20 @@ class Processes:
 
 
 class _Jobs:
-    """What the loader takes for a sampler: the jobs that are to be done now."""
+    """What the loader takes for a sampler: the jobs that are to be done now.
 
-    current: Iterable[Job] = ()
+    An error among them is kept until all before it are done. Within the loader it could leave processes behind.
+    """
+
+    def __init__(self) -> None:
+        self.current: Iterable[Job] = ()
+        self.error: Exception | None = None
 
     def __iter__(self) -> Iterator[Job]:
-        return iter(self.current)
+        try:
+            yield from self.current
+        except Exception as error:
+            self.error = error
 
 
 @dataclass(frozen=True)

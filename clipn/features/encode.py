@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clipn.data.manifest import Entry
 from clipn.features import select
 from clipn.features.crops import Crops, colours, normaliser
 from clipn.features.rows import FeatureBatch, FeatureMeta
@@ -20,10 +21,24 @@ from clipn.models import image_tower
 from clipn.models.backbone import Backbone
 from clipn.models.image_tower import Encoded
 
-if TYPE_CHECKING:  # a stage that encodes texts alone does not depend on what reads images
-    from clipn.features.inputs import Inputs
-
 TEXT_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the tower takes at once.
+
+    Attributes:
+        entries: the manifest's rows of N images that could be read.
+        crops: their centre crop and then V random views, uint8 [N, 1 + V, H, W, 3].
+        tokens: ids of their captions [N, L]; None for evaluation features.
+        unreadable: how many images of the batch could not be read.
+    """
+
+    entries: Sequence[Entry]
+    crops: Tensor
+    tokens: Tensor | None
+    unreadable: int
 
 
 def encode(inputs: Inputs, backbone: Backbone, meta: FeatureMeta) -> Callable[[], FeatureBatch]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
@@ -24,6 +23,7 @@ from clipn.errors import InvalidData
 from clipn.features import crops
 from clipn.features.crops import Crops
 from clipn.features.decode import Decoded, Job, Processes, in_threads
+from clipn.features.encode import Inputs
 from clipn.features.lookup import Images
 from clipn.features.rows import FeatureMeta
 from clipn.models.backbone import Backbone
@@ -35,23 +35,6 @@ BATCHES_AHEAD = 2
 IMAGES_A_JOB = 16
 CROPS_A_CPU = 128
 """Most crops in a batch on a CPU, where one thread computes a batch; larger ones would only take more memory."""
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What the tower takes at once.
-
-    Attributes:
-        entries: the manifest's rows of N images that could be read.
-        crops: their centre crop and then V random views, uint8 [N, 1 + V, H, W, 3].
-        tokens: ids of their captions [N, L]; None for evaluation features.
-        unreadable: how many images of the batch could not be read.
-    """
-
-    entries: Sequence[Entry]
-    crops: Tensor
-    tokens: Tensor | None
-    unreadable: int
 
 
 class Loader:

@@ -20,8 +20,8 @@ from clipn.config import FeaturesParams
 from clipn.data import manifest, verified
 from clipn.data.manifest import Entry
 from clipn.errors import InvalidData, InvalidParams
-from clipn.features.encode import encode
-from clipn.features.inputs import Inputs, Loader
+from clipn.features.encode import Inputs, encode
+from clipn.features.inputs import Loader
 from clipn.features.rows import FeatureBatch, FeatureMeta
 from clipn.features.writer import write_shard
 from clipn.models import image_tower

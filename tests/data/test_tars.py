@@ -155,6 +155,16 @@ def test_a_member_lies_where_it_says(tmp_path: Path) -> None:
         assert data[member.offset : member.offset + len(member.content)] == member.content
 
 
+def test_places_are_those_of_the_members(tmp_path: Path) -> None:
+    tars.write(tmp_path / "a.tar", SAMPLES)
+    data = (tmp_path / "a.tar").read_bytes()
+    places = list(tars.places(tmp_path / "a.tar", select=lambda name: not name.startswith("001")))
+    assert [
+        (key, {extension: data[place.offset : place.offset + place.size] for extension, place in of_key.items()})
+        for key, of_key in places
+    ] == [sample for sample in SAMPLES if sample[0] != "001"]
+
+
 def test_steps_run_in_order_over_the_samples(tmp_path: Path) -> None:
     tars.write(tmp_path / "a.tar", SAMPLES)
     keys = tars.samples(tmp_path / "a.tar", tars.contents, lambda pairs: (key for key, _ in pairs))

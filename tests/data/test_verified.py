@@ -34,6 +34,33 @@ def test_the_images_of_the_rows_come_in_the_tars_order(tar: Path) -> None:
     assert list(verified.read(tar, [])) == []
 
 
+def test_images_are_located_and_read_where_they_lie(tar: Path) -> None:
+    located = list(verified.locate(tar, reversed(ROWS[1:])))
+    assert [image.entry for image in located] == ROWS[1:]
+    assert [image.read() for image in reversed(located)] == [b"two", b"one"]
+    assert list(verified.locate(tar, [])) == []
+
+
+def test_what_is_located_is_compared_when_it_is_read(tar: Path) -> None:
+    (image,) = verified.locate(tar, [row("1", b"another")])
+    with pytest.raises(InvalidData, match=r"a\.tar: the image 1 is not the one in the manifest; delete the tar"):
+        image.read()
+    tar.unlink()
+    with pytest.raises(InvalidData, match=r"a\.tar is a damaged tar"):
+        image.read()
+
+
+def test_locating_finds_what_is_missing_cut_or_gone(tar: Path) -> None:
+    with pytest.raises(InvalidData, match=r"a\.tar lacks 2 images of the manifest, the first 3; .* run 'dvc repro'"):
+        list(verified.locate(tar, [*ROWS, row("7", b""), row("3", b"")]))
+    tar.write_bytes(tar.read_bytes()[: 3 * 1024])
+    with pytest.raises(InvalidData, match=r"a\.tar is cut off"):
+        list(verified.locate(tar, ROWS[:1]))
+    tar.unlink()
+    with pytest.raises(MissingInput, match=r"a\.tar does not exist; run 'dvc pull'"):
+        next(verified.locate(tar, ROWS))
+
+
 def test_an_image_that_was_exchanged_is_named(tar: Path) -> None:
     with pytest.raises(InvalidData, match=r"a\.tar: the image 1 is not the one in the manifest; delete the tar"):
         list(verified.read(tar, [ROWS[0], row("1", b"another")]))

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import psutil
@@ -84,6 +85,21 @@ def test_an_image_that_was_exchanged_stops_the_processes_with_the_users_message(
     with pytest.raises(InvalidData) as error:
         list(Processes(made, workers=2, ahead=4).decode(jobs))
     assert str(error.value).startswith(f"{tmp_path}/images.tar: the image 0005 is not the one in the manifest; delete")
+    assert not workers()
+
+
+@pytest.mark.parametrize("good", [0, 3])
+def test_an_error_of_the_jobs_comes_after_what_was_before_it(made: Decoder, tmp_path: Path, good: int) -> None:
+    images = located(tmp_path, pngs(2))
+
+    def source() -> Iterator[Job]:
+        yield from [images] * good
+        raise OSError("the disk is gone")
+
+    decoded = Processes(made, workers=2, ahead=4).decode(source())
+    assert [len(part.crops) for part in islice(decoded, good)] == [2] * good
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(decoded)
     assert not workers()
 
 

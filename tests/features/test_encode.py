@@ -12,8 +12,8 @@ from clipn.data import images
 from clipn.data.manifest import Entry
 from clipn.features import encode
 from clipn.features.crops import Crops, batches, cropper
-from clipn.features.encode import encode_images, encode_set, encode_texts
-from clipn.features.inputs import Inputs, read_crops
+from clipn.features.encode import Inputs, encode_images, encode_set, encode_texts
+from clipn.features.inputs import read_crops
 from clipn.features.shards import describe
 from clipn.models import image_tower
 from clipn.models.backbone import Backbone

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from clipn.data import images, manifest, tars
 from clipn.data.manifest import Entry
 from clipn.errors import InvalidData, InvalidParams, NonFinite, OutOfMemory
 from clipn.features import views
+from clipn.features.inputs import Loader
 from clipn.features.shards import ShardTask, describe, encode_shard, plan
 from clipn.features.store import FeatureStore, unit_norm, write_index
 from clipn.models import backbone, image_tower
@@ -250,6 +252,34 @@ def test_the_report_says_where_the_time_went(clip: Backbone, tmp_path: Path) -> 
     )
     assert set(report.seconds) == {"read", "decode", "wait for images", "tower", "wait for writing", "write"}
     assert seen == [(4, 9), (8, 9), (9, 9)]
+
+
+def test_processes_make_the_shards_that_threads_make_and_serve_one_after_the_other(
+    clip: Backbone, tmp_path: Path
+) -> None:
+    params = replace(PARAMS, views=1)
+    meta = describe(clip, params, "training")
+    with closing(Loader(clip, meta, params, workers=2, processes=True)) as loader:
+        for name, contents in (("a", [png(i) for i in range(9)]), ("b", [png(9), b"no image", *map(png, range(4))])):
+            folder = folder_of(tmp_path / name, contents)
+            expected = encode_shard(one_task(folder, tmp_path / "threads" / name), clip, meta, params, workers=2)
+            report = encode_shard(one_task(folder, tmp_path / name), clip, meta, params, workers=2, loader=loader)
+            assert (report.rows, report.dropped) == (expected.rows, expected.dropped)
+            shards = [path / "images.parquet" for path in (tmp_path / name, tmp_path / "threads" / name)]
+            assert len({shard.read_bytes() for shard in shards}) == 1
+
+
+def test_a_tar_that_was_cut_is_refused_with_processes_as_without(clip: Backbone, tmp_path: Path) -> None:
+    task = one_task(folder_of(tmp_path / "set", [png(i) for i in range(9)]), tmp_path / "out")
+    task.tar.write_bytes(task.tar.read_bytes()[: 4 * 2048])
+    meta, messages = describe(clip, PARAMS, "evaluation"), set()
+    for processes in (False, True):
+        with closing(Loader(clip, meta, PARAMS, workers=2, processes=processes)) as loader:
+            with pytest.raises(InvalidData, match=r"images\.tar") as error:
+                encode_shard(task, clip, meta, PARAMS, workers=2, loader=loader)
+            messages.add(str(error.value))
+    assert len(messages) == 1
+    assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

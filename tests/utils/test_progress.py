@@ -37,6 +37,13 @@ def test_phases_of_several_threads_add_up() -> None:
     assert phases.seconds()["sleep"] >= 0.15
 
 
+def test_seconds_that_were_measured_elsewhere_are_added() -> None:
+    phases = Phases()
+    for seconds in (1.5, 0.25):
+        phases.add("decode", seconds)
+    assert phases.seconds() == {"decode": 1.75}
+
+
 def test_nothing_is_shown_to_those_who_do_not_want_to_know(capsys: pytest.CaptureFixture[str]) -> None:
     silent(1, 2)
     assert capsys.readouterr() == ("", "")

@@ -19,8 +19,7 @@ from clipn.data.manifest import Entry
 from clipn.evaluation.attack import study
 from clipn.evaluation.attack.study import Attacked
 from clipn.features.crops import cropper
-from clipn.features.encode import encode
-from clipn.features.inputs import Inputs
+from clipn.features.encode import Inputs, encode
 from clipn.features.lookup import Images
 from clipn.features.shards import describe
 from clipn.metrics.detection import auroc

@@ -31,6 +31,20 @@ def describe(device: str) -> dict[str, Any]:
     }
 
 
+def allocated_anew(device: str) -> int:
+    """Return the bytes that are allocated on the GPU, and count its peak from now on; 0 on a CPU."""
+    if not device.startswith("cuda"):
+        return 0
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)
+
+
+def peak_allocated(device: str) -> int:
+    """Return the most bytes that were allocated on the GPU since `allocated_anew`; 0 on a CPU."""
+    return torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else 0
+
+
 def _driver() -> str:
     if shutil.which("nvidia-smi") is None:
         return "unknown, since there is no nvidia-smi"

@@ -20,14 +20,16 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.table import Column, Table
 
-from benchmarks import results, tables
+from benchmarks import card, results
 from clipn import metrics
 from clipn.features.rows import FeatureBatch
 from clipn.metrics import bootstrap
@@ -107,7 +109,7 @@ def main() -> None:
         figures[name] = Figures(fitted - start, scored - fitted, end - scored, cpu, gpu, auroc)
         del panel
         print(f"{progress}, {end - start:.1f} s", flush=True)
-    print(table(figures))
+    Console(width=120).print(table(figures))
     if options.json:
         sizes = {
             **{
@@ -167,30 +169,25 @@ def start_memory(device: str) -> tuple[int, int]:
     """Forget the peaks so far, and return the bytes that are taken on the CPU and on the GPU."""
     memory.release_free_blocks()
     Path("/proc/self/clear_refs").write_text("5")  # of Linux: the peak of resident memory begins anew
-    allocated = 0
-    if device.startswith("cuda"):
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-        allocated = torch.cuda.memory_allocated(device)
-    return peak_memory("cpu")[0], allocated
+    return peak_memory("cpu")[0], card.allocated_anew(device)
 
 
 def peak_memory(device: str) -> tuple[int, int]:
     """Return the peaks in bytes, on the CPU and on the GPU."""
     lines = Path("/proc/self/status").read_text().splitlines()
     resident = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-    return resident * 1024, torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else 0
+    return resident * 1024, card.peak_allocated(device)
 
 
-def table(figures: Mapping[str, Figures]) -> str:
-    heads = ("score", "fit, s", "score, s", "metrics, s", "all, s", "CPU, GB", "GPU, GB", "AUROC")
-    rows: list[Sequence[str]] = []
+def table(figures: Mapping[str, Figures]) -> Table:
+    heads = ("fit, s", "score, s", "metrics, s", "all, s", "CPU, GB", "GPU, GB", "AUROC")
+    shown = Table("score", *(Column(head, justify="right") for head in heads))
     for name, of_score in figures.items():
         seconds = (of_score.fit_seconds, of_score.score_seconds, of_score.metrics_seconds)
         taken = (of_score.cpu_bytes, of_score.gpu_bytes)
         numbers = [f"{value:.2f}" for value in (*seconds, sum(seconds), *(value / 1e9 for value in taken))]
-        rows.append((name, *numbers, f"{of_score.auroc:.4f}"))
-    return tables.text(heads, rows)
+        shown.add_row(name, *numbers, f"{of_score.auroc:.4f}")
+    return shown
 
 
 if __name__ == "__main__":

@@ -33,10 +33,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Column, Table
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from benchmarks import results, tables
+from benchmarks import card, results
 from clipn.features.nearest import OTHERS, QUERIES, Nearest
 from clipn.scores.knn import CPU_BLOCK
 from clipn.utils.arrays import Array
@@ -183,14 +185,14 @@ def measured(
     figures: dict[str, Figures] = {}
     expected: Ranked | None = None
     for name, way in ways.items():
-        before = start_memory(device)
+        before = card.allocated_anew(device)
         cosine, row = way()
         expected = expected or (cosine, row)
         difference = float(np.abs(cosine - expected[0]).max())
         if difference > TOLERANCE:
             raise RuntimeError(f"{name} found other neighbours than topk: their cosines differ by {difference:.2g}")
         others = int((row != expected[1]).sum())
-        figures[name] = Figures([], peak_memory(device) - before, others, difference, repeated.get(name))
+        figures[name] = Figures([], card.peak_allocated(device) - before, others, difference, repeated.get(name))
         print(f"{name}: {others} of {row.size} places with another neighbour than topk's", flush=True)
     for number in range(rounds):
         for name, way in ways.items():
@@ -201,26 +203,15 @@ def measured(
     return figures
 
 
-def start_memory(device: str) -> int:
-    if not device.startswith("cuda"):
-        return 0
-    torch.cuda.reset_peak_memory_stats(device)
-    return torch.cuda.memory_allocated(device)
-
-
-def peak_memory(device: str) -> int:
-    return torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else 0
-
-
 def show(figures: dict[str, Figures], title: str) -> None:
-    heads = ("", "seconds, median", "lowest", "highest", "GPU memory, GB", "other neighbours", "cosines apart", "again")
-    rows = []
+    heads = ("seconds, median", "lowest", "highest", "GPU memory, GB", "other neighbours", "cosines apart", "again")
+    table = Table("", *(Column(head, justify="right") for head in heads), title=title)
     for name, way in figures.items():
         seconds = [f"{f(way.seconds):.2f}" for f in (statistics.median, min, max)]
-        found = (f"{way.other_neighbours:,}", f"{way.largest_difference:.1g}")
+        differences = (f"{way.other_neighbours:,}", f"{way.largest_difference:.1g}")
         again = "" if way.repeated is None else f"{way.repeated:,}"
-        rows.append((name, *seconds, f"{way.gpu_bytes / 1e9:.1f}", *found, again))
-    print(title, tables.text(heads, rows), sep="\n")
+        table.add_row(name, *seconds, f"{way.gpu_bytes / 1e9:.1f}", *differences, again)
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":
